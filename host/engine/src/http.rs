@@ -1,0 +1,27 @@
+//! HTTP for plugins: a pooled client that trusts whom the user trusts, and the hooks that let a plugin's `wasi:http`
+//! reach what was granted and nothing else. Knows nothing of wasm beyond `wasi:http`, nothing of registries beyond
+//! where their answers point.
+
+pub mod address;
+mod body;
+mod client;
+mod connect;
+mod error;
+mod hooks;
+mod learned;
+mod pool;
+mod proxy;
+mod rule;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::ResponseBody;
+pub use client::{Client, Peer, SendOptions, Settings};
+pub use connect::{Resolver, SystemResolver};
+pub use error::Error;
+pub use hooks::{Hooks, HttpGrants, Service};
+pub use proxy::ProxySettings;
+pub use rule::{Origin, Rule};
+pub use tls::{HostCertificates, TlsSettings};

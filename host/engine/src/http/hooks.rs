@@ -1,0 +1,153 @@
+//! `wasi:http` for one plugin call: checks each request against what was granted, then sends it with the client.
+//! Redirects are answers like others; the guest follows them, and each hop is a request that is checked.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use ::http::{Request, Response};
+use http_body_util::BodyExt;
+use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::Error;
+use super::client::{Client, SendOptions};
+use super::learned::Learned;
+use super::rule::{Origin, Rule, allows_path};
+
+/// A name that stands for a unix socket of this machine, for instance a container engine's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Host of the URLs that mean it, for instance `docker.local`; always plain `http`, any port.
+    pub authority: String,
+    /// The socket.
+    pub socket: PathBuf,
+    /// What is allowed, each a list of methods (empty is any) and a path pattern (none is any); an empty list allows all.
+    pub requests: Vec<(Vec<String>, Option<String>)>,
+}
+
+/// What one call may reach over HTTP.
+#[derive(Debug, Clone, Default)]
+pub struct HttpGrants {
+    /// The plugin's name, for messages.
+    pub plugin: String,
+    /// The allow-list.
+    pub rules: Vec<Rule>,
+    /// Unix sockets by name.
+    pub services: Vec<Service>,
+    /// For a registry plugin: the registry of this call, `host[:port]`, and whether it is reached without TLS.
+    pub registry: Option<(String, bool)>,
+}
+
+/// The hooks of one call.
+#[derive(Clone)]
+pub struct Hooks {
+    client: Client,
+    grants: Arc<HttpGrants>,
+    learned: Option<Arc<Mutex<Learned>>>,
+}
+
+type Answer = (Response<WasiBody>, Sent);
+type Sent = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
+
+impl Hooks {
+    /// Grants nothing beyond `grants`.
+    pub fn new(client: Client, grants: HttpGrants) -> Self {
+        let learned = grants.registry.as_ref().and_then(|(host, plain_http)| Learned::new(host, *plain_http));
+        Self { client, grants: Arc::new(grants), learned: learned.map(|l| Arc::new(Mutex::new(l))) }
+    }
+
+    /// Sends a request if a grant covers it.
+    pub async fn send(&self, request: Request<WasiBody>, timeouts: Option<RequestOptions>) -> Result<Response<WasiBody>, Error> {
+        let origin = Origin::of(request.uri())
+            .ok_or_else(|| Error::InvalidRequest(format!("{} is no http or https URL", request.uri())))?;
+        let mut options = self.allowed(&origin, &request)?;
+        if let Some(timeouts) = timeouts {
+            options.connect_timeout = timeouts.connect_timeout;
+            options.first_byte_timeout = timeouts.first_byte_timeout;
+            options.between_bytes_timeout = timeouts.between_bytes_timeout;
+        }
+        let answer = self.client.send(request, &options).await?;
+        if let Some(learned) = &self.learned
+            && options.socket.is_none()
+        {
+            let mut learned = learned.lock().expect("not poisoned");
+            // What another grant allows must not widen what the registry's answers may.
+            if learned.reach(&origin).is_some() {
+                learned.note(&origin, &answer);
+            }
+        }
+        Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+
+    fn allowed<B>(&self, origin: &Origin, request: &Request<B>) -> Result<SendOptions, Error> {
+        let (method, path) = (request.method(), request.uri().path());
+        if let Some(service) = self.grants.services.iter().find(|s| !origin.https && s.authority == origin.host) {
+            let allowed = service.requests.is_empty()
+                || service.requests.iter().any(|(methods, pattern)| allows_path(methods, pattern.as_deref(), method, path));
+            if !allowed {
+                return Err(self.denied_service(service, method, path));
+            }
+            // The socket's side sees no address, so nothing is reached through the network.
+            let reach = super::address::Reach::LOOPBACK;
+            return Ok(SendOptions { socket: Some(service.socket.clone()), ..SendOptions::to(reach) });
+        }
+        if let Some(rule) = self.grants.rules.iter().find(|rule| rule.allows(origin, method, path)) {
+            return Ok(SendOptions::to(rule.reach()));
+        }
+        let learned = self.learned.as_ref().and_then(|l| l.lock().expect("not poisoned").reach(origin));
+        learned.map(SendOptions::to).ok_or_else(|| self.denied(origin, method, path))
+    }
+
+    fn denied(&self, origin: &Origin, method: &::http::Method, path: &str) -> Error {
+        let plugin = &self.grants.plugin;
+        if let Some((host, _)) = &self.grants.registry {
+            return Error::Denied(format!(
+                "{method} {origin}{path}: registry plugin `{plugin}` may reach {host} and what {host} points at by https, \
+                 not this; if the registry needs it, allow it with `plugins: {{ {plugin}: {{ allow: {{ http: [\"{origin}\"] }} }} }}`"
+            ));
+        }
+        let near: Vec<_> = self.grants.rules.iter().filter(|rule| rule.matches_origin(origin)).map(Rule::to_string).collect();
+        let (why, line) = if near.is_empty() {
+            let all: Vec<_> = self.grants.rules.iter().map(Rule::to_string).collect();
+            let list = if all.is_empty() { "nothing".to_owned() } else { all.join(", ") };
+            (format!("plugin `{plugin}` is allowed {list}"), origin.to_string())
+        } else {
+            let why = format!("plugin `{plugin}` is allowed only {} there", near.join(", "));
+            (why, format!("{method} {origin}{path}"))
+        };
+        Error::Denied(format!(
+            "{method} {origin}{path}: {why}; to allow it, write `plugins: {{ {plugin}: {{ allow: {{ http: [\"{line}\"] }} }} }}`"
+        ))
+    }
+
+    fn denied_service(&self, service: &Service, method: &::http::Method, path: &str) -> Error {
+        let plugin = &self.grants.plugin;
+        let form = |(methods, pattern): &(Vec<String>, Option<String>)| {
+            let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
+            format!("{methods} {}", pattern.as_deref().unwrap_or("/**"))
+        };
+        let list: Vec<_> = service.requests.iter().map(form).collect();
+        Error::Denied(format!(
+            "{method} {path} on service {}: plugin `{plugin}` is allowed only {} there; to allow it, add `{method} {path}` \
+             to that service's grant",
+            service.authority,
+            list.join(", ")
+        ))
+    }
+}
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _processed: Sent,
+    ) -> Box<dyn Future<Output = Result<Answer, wasmtime_wasi_http::Error>> + Send> {
+        let hooks = self.clone();
+        Box::new(async move {
+            let answer = hooks.send(request, options).await?;
+            // The connection's own task drives it; there is nothing left to wait for.
+            let sent: Sent = Box::new(std::future::ready(Ok(())));
+            Ok((answer, sent))
+        })
+    }
+}
