@@ -1,1 +1,49 @@
-//! placeholder
+//! The flow file `cooperage.yaml`, its plan and its run; knows no plugin, image or wasm, only ports.
+//!
+//! Three steps, each a value made from the one before:
+//!
+//! ```text
+//! text ──parse──► FlowFile ──plan──► Plan ──select──► Plan ──run──► FlowResult
+//!          │                 │                            │
+//!          └──── Report ─────┴── every mistake, with its  └─ calls a Runner, tells an Observer
+//!                                place in the file
+//! ```
+//!
+//! [`FlowFile::parse`] reads the YAML and finds every mistake that the text alone shows. [`FlowFile::plan`]
+//! asks an [`ImageDependencies`] which images a step needs, makes the graph and refuses cycles.
+//! [`Plan::select`] narrows it to what was asked for, and [`run`] executes it.
+//!
+//! The crate reads neither files nor the environment: the caller gives the text and the variables.
+
+#![forbid(unsafe_code)]
+
+mod diagnostic;
+mod expression;
+mod file;
+mod parameters;
+mod plan;
+mod references;
+mod run;
+mod schema;
+mod select;
+mod source;
+mod template;
+mod yaml;
+
+pub use diagnostic::{Code, Diagnostic, Report, Severity};
+pub use expression::{Expression, Scope, StepValues};
+pub use file::{
+    Condition, Flow, FlowFile, Image, ParseOptions, Plugin, PushSettings, Registries, Retry, Step,
+};
+pub use parameters::{Parameters, SecretRef};
+pub use plan::{
+    Dependency, ImageDependencies, NoImageDependencies, Node, Plan, Reason, StepId, StepView,
+};
+pub use references::{Reference, Use};
+pub use run::{
+    Cancel, Event, FaultKind, FlowResult, Handle, NoObserver, Observer, Outcome, RunOptions,
+    Runner, SkipReason, Status, StepCall, StepError, StepFault, StepOutputs, StepResult, run,
+};
+pub use schema::json_schema;
+pub use select::TargetError;
+pub use source::{Located, Source, Span};
