@@ -1,0 +1,303 @@
+//! The OCI image configuration with Docker's additions: reads that of a base, writes that of the result.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use crate::instructions::Health;
+use crate::platform::Platform;
+
+/// What BuildKit adds when an image sets no PATH.
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const COMMENT: &str = "cooperage.dockerfile.v0";
+
+/// A configuration that instructions change.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// The platform, if the base has one.
+    pub platform: Option<Platform>,
+    /// `author`
+    pub author: Option<String>,
+    /// `Env`, as `name=value`
+    pub env: Vec<String>,
+    /// `Cmd`
+    pub cmd: Vec<String>,
+    /// `Entrypoint`
+    pub entrypoint: Vec<String>,
+    /// `User`
+    pub user: String,
+    /// `WorkingDir`
+    pub working_dir: String,
+    /// `ExposedPorts`
+    pub ports: BTreeSet<String>,
+    /// `Volumes`
+    pub volumes: BTreeSet<String>,
+    /// `Labels`
+    pub labels: BTreeMap<String, String>,
+    /// `Healthcheck`
+    pub health: Option<Value>,
+    /// `StopSignal`
+    pub stop_signal: Option<String>,
+    /// `Shell`
+    pub shell: Vec<String>,
+    /// `OnBuild`
+    pub on_build: Vec<String>,
+    /// `history`
+    pub history: Vec<Value>,
+    /// `os.version` and `os.features`, which only some systems have.
+    os_details: Map<String, Value>,
+}
+
+impl Config {
+    /// That of `FROM scratch`.
+    pub fn scratch(platform: &Platform) -> Self {
+        Self {
+            platform: Some(platform.clone()),
+            working_dir: "/".into(),
+            ..Self::default()
+        }
+    }
+
+    /// That of a base. What is malformed counts as absent.
+    pub fn read(image: &Value) -> Self {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let config = &image["config"];
+        let list = |name: &str| -> Vec<String> {
+            config[name]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(text)
+                .collect()
+        };
+        let keys = |name: &str| {
+            config[name]
+                .as_object()
+                .into_iter()
+                .flat_map(|map| map.keys().cloned())
+                .collect()
+        };
+        let word = |name: &str| config[name].as_str().unwrap_or_default().to_owned();
+        let labels = config["Labels"].as_object().into_iter().flatten();
+        let platform = match (image["os"].as_str(), image["architecture"].as_str()) {
+            (Some(os), Some(architecture)) => {
+                Some(Platform::new(os, architecture, image["variant"].as_str()))
+            }
+            _ => None,
+        };
+        let details = ["os.version", "os.features"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), image.get(name)?.clone())));
+        Self {
+            platform,
+            author: text(&image["author"]).filter(|author| !author.is_empty()),
+            env: list("Env"),
+            cmd: list("Cmd"),
+            entrypoint: list("Entrypoint"),
+            user: word("User"),
+            working_dir: word("WorkingDir"),
+            ports: keys("ExposedPorts"),
+            volumes: keys("Volumes"),
+            labels: labels
+                .filter_map(|(name, value)| Some((name.clone(), text(value)?)))
+                .collect(),
+            health: config
+                .get("Healthcheck")
+                .filter(|value| value.is_object())
+                .cloned(),
+            stop_signal: text(&config["StopSignal"]).filter(|signal| !signal.is_empty()),
+            shell: list("Shell"),
+            on_build: list("OnBuild"),
+            history: image["history"].as_array().cloned().unwrap_or_default(),
+            os_details: details.collect(),
+        }
+    }
+
+    /// `Env` as pairs.
+    pub fn env_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.env
+            .iter()
+            .map(|entry| entry.split_once('=').unwrap_or((entry, "")))
+    }
+
+    /// Sets a variable; one that exists keeps its place.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        let entry = format!("{name}={value}");
+        let existing = self
+            .env
+            .iter_mut()
+            .find(|existing| existing.split('=').next() == Some(name));
+        match existing {
+            Some(existing) => *existing = entry,
+            None => self.env.push(entry),
+        }
+    }
+
+    /// The shell that runs commands that are no JSON array.
+    pub fn shell_or_default(&self, windows: bool) -> Vec<String> {
+        match (self.shell.is_empty(), windows) {
+            (false, _) => self.shell.clone(),
+            (true, true) => ["cmd", "/S", "/C"].map(str::to_owned).to_vec(),
+            (true, false) => ["/bin/sh", "-c"].map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// Sets what `docker` calls the health check.
+    pub fn set_health(&mut self, health: &Health) {
+        let mut value = Map::new();
+        value.insert("Test".into(), json!(health.test));
+        let numbers = [
+            ("Interval", health.interval),
+            ("Timeout", health.timeout),
+            ("StartPeriod", health.start_period),
+            ("StartInterval", health.start_interval),
+            ("Retries", health.retries),
+        ];
+        for (name, number) in numbers.into_iter().filter(|(_, number)| *number != 0) {
+            value.insert(name.into(), json!(number));
+        }
+        self.health = Some(Value::Object(value));
+    }
+
+    /// Adds a history entry. One that is not `empty` belongs to the next operation on the tree.
+    pub fn add_history(&mut self, created_by: &str, empty: bool, epoch: u64) {
+        let mut entry =
+            json!({ "created": timestamp(epoch), "created_by": created_by, "comment": COMMENT });
+        if empty {
+            entry["empty_layer"] = json!(true);
+        }
+        self.history.push(entry);
+    }
+
+    /// The whole configuration without `rootfs`.
+    pub fn write(&self, platform: &Platform, epoch: u64) -> Value {
+        let mut config = Map::new();
+        let mut put = |name: &str, value: Value| {
+            let empty = match &value {
+                Value::Array(items) => items.is_empty(),
+                Value::Object(items) => items.is_empty(),
+                Value::String(text) => text.is_empty(),
+                value => value.is_null(),
+            };
+            if !empty {
+                config.insert(name.into(), value);
+            }
+        };
+        let set = |keys: &BTreeSet<String>| {
+            Value::Object(keys.iter().map(|key| (key.clone(), json!({}))).collect())
+        };
+        put("User", json!(self.user));
+        put("ExposedPorts", set(&self.ports));
+        put("Env", json!(self.env));
+        put("Entrypoint", json!(self.entrypoint));
+        put("Cmd", json!(self.cmd));
+        put("Volumes", set(&self.volumes));
+        put("WorkingDir", json!(self.working_dir));
+        put("Labels", json!(self.labels));
+        put("StopSignal", json!(self.stop_signal));
+        put("Healthcheck", json!(self.health));
+        put("OnBuild", json!(self.on_build));
+        put("Shell", json!(self.shell));
+        let mut image = Map::new();
+        image.insert("created".into(), json!(timestamp(epoch)));
+        image.insert("architecture".into(), json!(platform.architecture));
+        image.insert("os".into(), json!(platform.os));
+        if let Some(variant) = &platform.variant {
+            image.insert("variant".into(), json!(variant));
+        }
+        if self
+            .platform
+            .as_ref()
+            .is_some_and(|own| own.os == platform.os && own.architecture == platform.architecture)
+        {
+            image.extend(self.os_details.clone());
+        }
+        if let Some(author) = &self.author {
+            image.insert("author".into(), json!(author));
+        }
+        image.insert("config".into(), Value::Object(config));
+        image.insert("history".into(), json!(self.history));
+        Value::Object(image)
+    }
+}
+
+/// Seconds since 1970 in the form of RFC 3339. The calendar is Howard Hinnant's `civil_from_days`.
+fn timestamp(seconds: u64) -> String {
+    // The last second of the year 9999: the form has no room for more.
+    let seconds = seconds.min(253_402_300_799);
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3_600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_times() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_700_000_000, "2023-11-14T22:13:20Z"),
+            (u64::MAX, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(timestamp(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn a_base_survives_reading_and_writing() {
+        let base = json!({
+            "created": "2024-01-01T00:00:00Z", "architecture": "arm64", "os": "linux", "variant": "v8", "author": "me",
+            "config": {
+                "Env": ["PATH=/bin", "A=1"], "Cmd": ["sh"], "Labels": {"l": "1"}, "ExposedPorts": {"80/tcp": {}}, "Hostname": "x",
+                "Healthcheck": {"Test": ["NONE"]}, "OnBuild": ["RUN x"], "Volumes": null, "Image": "sha256:1",
+            },
+            "history": [{"created_by": "one"}], "rootfs": {"type": "layers"}, "docker_version": "1",
+        });
+        let mut config = Config::read(&base);
+        config.set_env("A", "2");
+        config.set_env("B", "=");
+        let written = config.write(&Platform::new("linux", "arm64", None), 0);
+        let expected = json!({
+            "created": "1970-01-01T00:00:00Z", "architecture": "arm64", "os": "linux", "author": "me",
+            "config": {
+                "Env": ["PATH=/bin", "A=2", "B=="], "Cmd": ["sh"], "Labels": {"l": "1"}, "ExposedPorts": {"80/tcp": {}},
+                "Healthcheck": {"Test": ["NONE"]}, "OnBuild": ["RUN x"],
+            },
+            "history": [{"created_by": "one"}],
+        });
+        assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn a_malformed_base_counts_as_empty() {
+        for value in [
+            json!(null),
+            json!([]),
+            json!({"config": 1, "history": {}}),
+            json!({"config": {"Env": "x", "Labels": [1]}}),
+        ] {
+            assert_eq!(Config::read(&value), Config::default(), "{value}");
+        }
+    }
+}

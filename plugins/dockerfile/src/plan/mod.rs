@@ -1,0 +1,207 @@
+//! From a Dockerfile and a request to lazy trees and configurations, one image per platform.
+
+mod copy;
+mod graph;
+mod meta;
+mod names;
+mod outside;
+mod run;
+mod scope;
+mod stage;
+mod variables;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::backend::Backend;
+use crate::fault::{Fault, Source, nearest};
+use crate::instructions::{Command, Dockerfile};
+use crate::parser::Warning;
+use crate::platform::Platform;
+use graph::Graph;
+use outside::Outside;
+
+/// What the user asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Name or number of the stage to build; none is the last.
+    pub target: Option<String>,
+    /// Platforms to build for, at least one.
+    pub platforms: Vec<Platform>,
+    /// The platform of the host.
+    pub build_platform: Platform,
+    /// `--build-arg`s; the last of a name counts.
+    pub arguments: Vec<(String, String)>,
+    /// Labels to add.
+    pub labels: Vec<(String, String)>,
+    /// Seconds since 1970 for everything that has a time.
+    pub epoch: Option<u64>,
+    /// Lines of the ignore file of the main context.
+    pub ignore: Vec<String>,
+}
+
+impl Request {
+    /// The value of a build argument.
+    pub fn argument(&self, name: &str) -> Option<&str> {
+        self.arguments
+            .iter()
+            .rev()
+            .find(|(given, _)| given == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The time of everything, in seconds since 1970.
+    pub fn epoch(&self) -> u64 {
+        let given = self
+            .argument("SOURCE_DATE_EPOCH")
+            .and_then(|value| value.parse().ok());
+        given.or(self.epoch).unwrap_or(0)
+    }
+}
+
+/// An image to be.
+#[derive(Debug, Clone)]
+pub struct Image<T> {
+    /// Its file system.
+    pub tree: T,
+    /// Its platform.
+    pub platform: Platform,
+    /// Its configuration without `rootfs`.
+    pub config: Value,
+}
+
+/// Describes the images that a Dockerfile asks for.
+pub fn convert<B: Backend>(
+    dockerfile: &Dockerfile,
+    source: &Source,
+    request: &Request,
+    backend: &mut B,
+) -> Result<Vec<Image<B::Tree>>, Fault> {
+    let mut outside = Outside::new(backend, &request.ignore);
+    let images = images(dockerfile, source, request, &mut outside)
+        .map_err(|fault| source.complete(fault))?;
+    let mut warnings = dockerfile.warnings.clone();
+    warnings.append(&mut outside.warnings);
+    let declared = std::mem::take(&mut outside.declared);
+    report(dockerfile, source, &warnings, backend)?;
+    unused_arguments(dockerfile, request, &declared, backend);
+    Ok(images)
+}
+
+fn images<B: Backend>(
+    dockerfile: &Dockerfile,
+    source: &Source,
+    request: &Request,
+    outside: &mut Outside<'_, B>,
+) -> Result<Vec<Image<B::Tree>>, Fault> {
+    let new = |platform| Graph::new(dockerfile, request, platform);
+    let mut graphs = request
+        .platforms
+        .iter()
+        .map(new)
+        .collect::<Result<Vec<_>, _>>()?;
+    loop {
+        // The images of all platforms are asked for at once. Another round is needed only when the
+        // ONBUILD of an image refers to one more image.
+        let mut wanted = Vec::new();
+        for graph in &mut graphs {
+            wanted.append(&mut graph.reach(outside)?);
+        }
+        if wanted.is_empty() {
+            break;
+        }
+        outside.resolve(wanted, &dockerfile.stages)?;
+    }
+    graphs
+        .into_iter()
+        .map(|graph| stage::build(graph, dockerfile, source, request, outside))
+        .collect()
+}
+
+/// Tells the user each warning once, whatever the number of platforms.
+fn report<B: Backend>(
+    dockerfile: &Dockerfile,
+    source: &Source,
+    warnings: &[Warning],
+    backend: &mut B,
+) -> Result<(), Fault> {
+    let mut seen = BTreeSet::new();
+    let shown = warnings
+        .iter()
+        .filter(|warning| dockerfile.check.shows(warning.rule));
+    let mut first = None;
+    for warning in
+        shown.filter(|warning| seen.insert((warning.span.line, warning.rule, &warning.message)))
+    {
+        let place = source.place(warning.span);
+        backend.warn(&format!(
+            "{}:{}: {} ({})",
+            place.file, warning.span.line, warning.message, warning.rule
+        ));
+        first.get_or_insert(warning);
+    }
+    match first {
+        Some(warning) if dockerfile.check.error => Err(source.complete(
+            Fault::invalid(format!("{} ({})", warning.message, warning.rule))
+                .hint("the Dockerfile says `# check=error=true`, so that a warning fails the build")
+                .at(warning.span),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Arguments that need no ARG.
+const PREDEFINED: [&str; 6] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "SOURCE_DATE_EPOCH",
+];
+
+fn unused_arguments<B: Backend>(
+    dockerfile: &Dockerfile,
+    request: &Request,
+    triggered: &BTreeSet<String>,
+    backend: &mut B,
+) {
+    let steps = dockerfile
+        .globals
+        .iter()
+        .chain(dockerfile.stages.iter().flat_map(|stage| &stage.steps));
+    let declared: BTreeSet<&str> = steps
+        .filter_map(|step| match &step.command {
+            Command::Arg(arguments) => {
+                Some(arguments.iter().map(|argument| argument.name.text.as_str()))
+            }
+            _ => None,
+        })
+        .flatten()
+        .chain(triggered.iter().map(String::as_str))
+        .collect();
+    let given: BTreeSet<&str> = request
+        .arguments
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    for name in given {
+        let predefined = PREDEFINED
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name));
+        let automatic = scope::is_automatic(name) || name.starts_with("BUILDKIT_");
+        if declared.contains(name) || predefined || automatic {
+            continue;
+        }
+        let hint = nearest(name, declared.iter().copied())
+            .map(|hint| format!("; {hint}"))
+            .unwrap_or_default();
+        backend.warn(&format!(
+            "the build argument {name} is used by no ARG of the Dockerfile{hint}"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests;
