@@ -181,6 +181,7 @@ pub(crate) fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io
 /// Removes the mark that a `volatile` overlay leaves, so that it can be mounted again: it says that after a crash of
 /// the machine the upper directory may be incomplete, and nobody uses one that is older than the machine's start.
 pub(crate) fn forget_volatile(work: BorrowedFd<'_>) {
-    // Absent when the kernel knows no `volatile`.
+    // Absent when the directory is fresh or the kernel knows no `volatile`.
+    let _ = rustix::fs::unlinkat(work, "work/incompat/volatile/dirty", AtFlags::empty());
     let _ = rustix::fs::unlinkat(work, "work/incompat/volatile", AtFlags::REMOVEDIR);
 }
