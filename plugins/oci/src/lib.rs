@@ -1,0 +1,1 @@
+//! Keeps images in registries that speak the OCI distribution protocol.

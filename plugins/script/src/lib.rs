@@ -1,0 +1,1 @@
+//! Runs a script in an image, as a step of a flow.

@@ -1,0 +1,201 @@
+//! What a plugin says of itself, and the macro that exports it.
+
+use std::marker::PhantomData;
+
+use serde_json::{Value, json};
+
+use crate::bindings::plugin::exports::cooperage::plugin::plugin as contract;
+
+/// Every plugin says what it is before it is asked to do anything.
+pub trait Plugin {
+    /// Pure: called with no grants at all, and its answer is kept. The parameters of the roles are added to it.
+    fn describe() -> Description;
+}
+
+/// What a plugin is.
+#[derive(Debug, Clone)]
+pub struct Description {
+    name: String,
+    version: String,
+    summary: String,
+    capabilities: Vec<Capability>,
+    provides: Vec<String>,
+    annotations: Vec<(String, String)>,
+}
+
+impl Description {
+    /// Short name as in `uses:`, semantic version (`env!("CARGO_PKG_VERSION")`), and one line on what it does.
+    #[must_use]
+    pub fn new(name: impl Into<String>, version: impl Into<String>, summary: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            version: version.into(),
+            summary: summary.into(),
+            capabilities: Vec::new(),
+            provides: Vec::new(),
+            annotations: Vec::new(),
+        }
+    }
+
+    /// Asks to be allowed something.
+    #[must_use]
+    pub fn asks(mut self, capability: Capability) -> Self {
+        self.capabilities.push(capability);
+        self
+    }
+
+    /// A URL scheme or reference prefix that it can serve.
+    #[must_use]
+    pub fn provides(mut self, name: impl Into<String>) -> Self {
+        self.provides.push(name.into());
+        self
+    }
+
+    /// Licence, home page and the like, by OCI annotation keys.
+    #[must_use]
+    pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.annotations.push((key.into(), value.into()));
+        self
+    }
+}
+
+/// Something the plugin asks to be allowed. It has it only if the user grants it too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capability {
+    class: String,
+    request: Value,
+    reason: String,
+}
+
+impl Capability {
+    /// Any class, with what exactly is asked for in the form that the contract has for it, and a sentence for the user.
+    #[must_use]
+    pub fn new(class: impl Into<String>, request: Value, reason: impl Into<String>) -> Self {
+        Self { class: class.into(), request, reason: reason.into() }
+    }
+
+    /// HTTP to hosts: `https://host`, `https://host:8443`, or `registry` for the registry that a call is about.
+    #[must_use]
+    pub fn http<S: AsRef<str>>(hosts: impl IntoIterator<Item = S>, reason: impl Into<String>) -> Self {
+        Self::new("http", json!({ "hosts": strings(hosts) }), reason)
+    }
+
+    /// Secrets by name.
+    #[must_use]
+    pub fn secrets<S: AsRef<str>>(names: impl IntoIterator<Item = S>, reason: impl Into<String>) -> Self {
+        Self::new("secrets", json!({ "names": strings(names) }), reason)
+    }
+
+    /// Moving images between the store and registries.
+    #[must_use]
+    pub fn registries(reason: impl Into<String>) -> Self {
+        Self::new("registries", json!({}), reason)
+    }
+
+    /// Running processes in trees.
+    #[must_use]
+    pub fn run(reason: impl Into<String>) -> Self {
+        Self::new("run", json!({}), reason)
+    }
+
+    /// Keeping small values between calls.
+    #[must_use]
+    pub fn state(reason: impl Into<String>) -> Self {
+        Self::new("state", json!({}), reason)
+    }
+}
+
+fn strings<S: AsRef<str>>(all: impl IntoIterator<Item = S>) -> Vec<String> {
+    all.into_iter().map(|one| one.as_ref().to_owned()).collect()
+}
+
+/// The parameters of the roles that [`plugin!`](crate::plugin) exports.
+#[doc(hidden)]
+pub trait Parameters {
+    /// Role and JSON Schema.
+    fn parameters() -> Vec<(String, String)>;
+}
+
+/// Stands for a plugin towards the generated bindings.
+#[doc(hidden)]
+pub struct Exported<T>(PhantomData<T>);
+
+impl<T: Plugin + Parameters> contract::Guest for Exported<T> {
+    fn describe() -> contract::Description {
+        let this = T::describe();
+        let capabilities = this.capabilities.into_iter();
+        contract::Description {
+            name: this.name,
+            version: this.version,
+            summary: this.summary,
+            parameters: T::parameters(),
+            capabilities: capabilities
+                .map(|c| contract::Capability { class: c.class, request: c.request.to_string(), reason: c.reason })
+                .collect(),
+            provides: this.provides,
+            annotations: this.annotations,
+        }
+    }
+}
+
+/// Exports a type as the plugin of this component: `plugin!(Name: task)`, `plugin!(Name: builder, task)`.
+///
+/// The type implements [`Plugin`] and the trait of each role named: `builder`, `task`, `registry`. Nothing but these
+/// roles becomes an export of the component. Used once per crate.
+#[macro_export]
+macro_rules! plugin {
+    ($plugin:ident : $($role:ident),+ $(,)?) => {
+        impl $crate::__private::Parameters for $plugin {
+            fn parameters() -> ::std::vec::Vec<(::std::string::String, ::std::string::String)> {
+                let mut all = ::std::vec::Vec::new();
+                $($crate::__role!(parameters $role $plugin all);)+
+                all
+            }
+        }
+
+        // Symbols of the component model are no valid symbols of native shared libraries.
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Exported = $crate::__private::Exported<$plugin>;
+            $crate::__private::bindings::plugin::export_plugin!(
+                Exported with_types_in $crate::__private::bindings::plugin
+            );
+            $($crate::__role!(export $role Exported);)+
+        };
+
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() = || {
+            fn plugin<T: $crate::Plugin>() {}
+            plugin::<$plugin>();
+            $($crate::__role!(check $role $plugin);)+
+        };
+    };
+}
+
+/// What [`plugin!`](crate::plugin) does for each role.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __role {
+    (parameters task $plugin:ident $all:ident) => {
+        $all.push(("task".into(), $crate::__private::schema::<<$plugin as $crate::roles::task::Task>::Parameters>()));
+    };
+    (parameters builder $plugin:ident $all:ident) => {
+        $all.push(("builder".into(), $crate::__private::schema::<<$plugin as $crate::roles::builder::Builder>::Parameters>()));
+    };
+    (parameters registry $plugin:ident $all:ident) => { let _ = &mut $all; };
+    (export task $exported:ident) => {
+        $crate::__private::bindings::task::export_task!($exported with_types_in $crate::__private::bindings::task);
+    };
+    (export builder $exported:ident) => {
+        $crate::__private::bindings::builder::export_builder!($exported with_types_in $crate::__private::bindings::builder);
+    };
+    (export registry $exported:ident) => {
+        $crate::__private::bindings::registry::export_registry!($exported with_types_in $crate::__private::bindings::registry);
+    };
+    (check task $plugin:ident) => { { fn role<T: $crate::roles::task::Task>() {} role::<$plugin>() } };
+    (check builder $plugin:ident) => { { fn role<T: $crate::roles::builder::Builder>() {} role::<$plugin>() } };
+    (check registry $plugin:ident) => { { fn role<T: $crate::roles::registry::Registry>() {} role::<$plugin>() } };
+    ($do:ident $role:ident $($rest:tt)*) => {
+        ::std::compile_error!(::std::concat!("no role `", ::std::stringify!($role), "`; there are builder, task and registry"));
+    };
+}

@@ -1,0 +1,5 @@
+//! The roles a plugin can have, each a trait.
+
+pub mod builder;
+pub mod registry;
+pub mod task;
