@@ -25,12 +25,22 @@ struct Hierarchy {
     controllers: Vec<String>,
 }
 
+impl Hierarchy {
+    /// Where groups of runs may be: our own are in the first or the last, those of a runtime also beside us.
+    fn parents(&self) -> impl Iterator<Item = &Path> {
+        let beside = self.own.parent().filter(|parent| self.v2 && parent.starts_with(&self.mount));
+        [Some(self.own.as_path()), beside, Some(self.mount.as_path())].into_iter().flatten()
+    }
+}
+
 /// The groups of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     directories: Vec<PathBuf>,
     /// Writing `0` to one puts the writer into that group.
     procs: Vec<OwnedFd>,
+    /// The group's path in the v2 hierarchy, if it is in that.
+    pub v2_path: Option<PathBuf>,
     /// Limits that no group keeps.
     pub without: Limits,
     /// A sentence for each of those.
@@ -118,7 +128,12 @@ impl Group {
     fn enter(&mut self, hierarchies: &[Hierarchy], name: &str, controller: &str, limits: &Limits) -> bool {
         hierarchies.iter().any(|hierarchy| {
             candidates(hierarchy, controller).into_iter().any(|parent| {
-                self.enter_below(&parent.join(name), hierarchy.v2, controller, limits).is_ok()
+                let directory = parent.join(name);
+                let entered = self.enter_below(&directory, hierarchy.v2, controller, limits).is_ok();
+                if entered && hierarchy.v2 {
+                    self.v2_path = directory.strip_prefix(&hierarchy.mount).ok().map(|path| Path::new("/").join(path));
+                }
+                entered
             })
         })
     }
@@ -232,7 +247,7 @@ fn children(directory: &Path) -> Vec<PathBuf> {
 /// Removes whatever groups of this name there are, our own and those that an OCI runtime made.
 pub(crate) fn remove(name: &str) {
     for hierarchy in hierarchies() {
-        for parent in [&hierarchy.own, &hierarchy.mount] {
+        for parent in hierarchy.parents() {
             remove_tree(&parent.join(name));
         }
     }
@@ -259,7 +274,7 @@ fn remove_tree(directory: &Path) {
 /// Removes groups of host processes that are gone.
 fn sweep(hierarchies: &[Hierarchy]) {
     for hierarchy in hierarchies {
-        for parent in [&hierarchy.own, &hierarchy.mount] {
+        for parent in hierarchy.parents() {
             for child in children(parent) {
                 if is_abandoned(&child) {
                     remove_tree(&child);

@@ -116,7 +116,8 @@ fn start_native(request: &Request, group: &Group, status: &OwnedFd, stdin: &Owne
 }
 
 fn payload(request: &Request, group: &Group, stdin: &OwnedFd) -> Result<i32> {
-    limit(group)?;
+    group.join().step(|| "join the cgroup".to_owned())?;
+    approximate(&group.without)?;
     if request.isolation == Isolation::Native {
         // After joining the group, which thereby becomes the root that is seen.
         match sys::unshare(UnshareFlags::NEWCGROUP) {
@@ -128,10 +129,9 @@ fn payload(request: &Request, group: &Group, stdin: &OwnedFd) -> Result<i32> {
     exec::become_process(&request.spec.process, stdin.as_fd(), request.isolation != Isolation::None)
 }
 
-/// Puts the calling process under the run's limits.
-pub(crate) fn limit(group: &Group) -> Result<()> {
-    group.join().step(|| "join the cgroup".to_owned())?;
-    let Limits { memory, cpus, pids, .. } = group.without;
+/// Puts the calling process under resource limits in place of those that no cgroup keeps.
+pub(crate) fn approximate(limits: &Limits) -> Result<()> {
+    let Limits { memory, cpus, pids, .. } = *limits;
     let step = || "set a resource limit".to_owned();
     if let Some(bytes) = memory {
         // Not the address space, of which many programs reserve far more than they use.

@@ -16,7 +16,7 @@ use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
 
 use crate::cgroup::Group;
-use crate::init::{Started, cannot_unshare, hostname, limit, name_files, wait_for, MOUNT_POINTS};
+use crate::init::{Started, cannot_unshare, approximate, hostname, name_files, wait_for, MOUNT_POINTS};
 use crate::overlay;
 use crate::resolve::open_in;
 use crate::rootfs::{self, Rootfs};
@@ -41,7 +41,7 @@ pub(crate) fn start(request: &Request, runtime: &Path, group: &Group, stdin: &Ow
     show_own_processes()?;
     hide_hybrid_cgroup(runtime);
     let scratch = &spec.root.upper;
-    let config = config(spec, scratch, &request.name, &parked);
+    let config = config(spec, scratch, cgroups_path(group, &request.name), &parked);
     root.scratch.directory("bundle")?;
     let config = serde_json::to_vec(&config).step(|| "write the bundle".to_owned())?;
     std::fs::write(scratch.join("bundle/config.json"), config).step(|| "write the bundle".to_owned())?;
@@ -98,7 +98,7 @@ fn become_runtime(request: &Request, runtime: &Path, group: &Group, stdin: &Owne
         request.name.clone().into_bytes(),
     ];
     let ready = || -> Option<(CString, Vec<CString>)> {
-        limit(group).ok()?;
+        approximate(&group.without).ok()?;
         sys::dup_to(stdin, 0).ok()?;
         sys::dup_to(rustix::stdio::stdout(), 2).ok()?;
         sys::reset_signals();
@@ -152,7 +152,18 @@ fn all_ids() -> bool {
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
-fn config(spec: &Spec, scratch: &Path, name: &str, parked: &[(String, String)]) -> Value {
+/// The group of the run, made by us with its limits: v1 paths are relative to the runtime's own group, v2 paths would
+/// be relative to its parent. Without a group the runtime makes one of that name, except in a user namespace, where
+/// it may not, and complains only if asked for one by name.
+fn cgroups_path(group: &Group, name: &str) -> Option<PathBuf> {
+    match &group.v2_path {
+        Some(path) => Some(path.clone()),
+        None if group.is_empty() && !all_ids() => None,
+        None => Some(name.into()),
+    }
+}
+
+fn config(spec: &Spec, scratch: &Path, cgroups_path: Option<PathBuf>, parked: &[(String, String)]) -> Value {
     let process = &spec.process;
     let caps: Vec<&str> = exec::KEPT.iter().map(|(name, _)| *name).collect();
     // As Docker: another user than root has none until a set-user-id program gives it some.
@@ -160,7 +171,7 @@ fn config(spec: &Spec, scratch: &Path, name: &str, parked: &[(String, String)]) 
     let kinds = ["pid", "mount", "ipc", "uts", "cgroup"].into_iter();
     let kinds = kinds.chain((spec.network == Network::None).then_some("network"));
     let namespaces: Vec<Value> = kinds.map(|kind| json!({ "type": kind })).collect();
-    json!({
+    let mut config = json!({
         "ociVersion": "1.0.2",
         "root": { "path": scratch.join("root"), "readonly": false },
         "hostname": hostname(process),
@@ -176,14 +187,16 @@ fn config(spec: &Spec, scratch: &Path, name: &str, parked: &[(String, String)]) 
         "mounts": mounts(spec, scratch, parked),
         "linux": {
             "namespaces": namespaces,
-            // Relative: below the group that the limits of the run apply to.
-            "cgroupsPath": name,
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
             "maskedPaths": special::MASKED,
             "readonlyPaths": special::READ_ONLY,
             "seccomp": seccomp::profile(),
         },
-    })
+    });
+    if let Some(path) = cgroups_path {
+        config["linux"]["cgroupsPath"] = json!(path);
+    }
+    config
 }
 
 fn mounts(spec: &Spec, scratch: &Path, parked: &[(String, String)]) -> Vec<Value> {

@@ -67,6 +67,18 @@ impl World {
         std::fs::write(path, text).unwrap();
     }
 
+    /// Copies a program of this machine with its libraries.
+    pub fn add_program(&self, program: &str) {
+        let said = Command::new("ldd").arg(program).output().unwrap();
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let libraries = said.split_ascii_whitespace().filter(|word| word.starts_with('/'));
+        for path in libraries.chain([program]) {
+            let to = self.base(&path[1..]);
+            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+            std::fs::copy(path, to).unwrap();
+        }
+    }
+
     pub fn spec(&self, args: &[&str]) -> Spec {
         Spec {
             root: Root {
