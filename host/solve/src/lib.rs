@@ -1,1 +1,41 @@
-//! placeholder
+//! Lazy trees, cache keys and their evaluation.
+//!
+//! A [`Tree`] says what a file system is made of and costs nothing. A [`Build`] evaluates trees: it looks up what
+//! earlier builds left, does the rest in parallel, and makes images of the result. Images come through the
+//! port [`ImageSource`], processes run in `cooperage-sandbox`, bytes lie in `cooperage-store`. This crate knows
+//! no plugin, no registry and no terminal, and never reads the environment.
+
+mod archive;
+mod build;
+mod cache;
+mod copy;
+mod define;
+mod error;
+mod evaluate;
+mod files;
+mod filter;
+mod image;
+mod key;
+mod mode;
+mod mounts;
+mod pattern;
+mod place;
+mod ports;
+mod record;
+mod redact;
+mod run;
+mod select;
+mod tree;
+mod users;
+
+pub use build::{Build, BuildOptions, CacheMode, Context, FileInfo, FileKind};
+pub use cooperage_sandbox::{Cancel, Limits};
+pub use error::{Error, ErrorKind, Location};
+pub use image::Image;
+pub use key::{Key, Part};
+pub use ports::{Event, ImageSource, Level, Observer, Outcome, Reporter, Step, StepId, Unit};
+pub use record::{BuildRecord, CacheResult, Change, StepRecord};
+pub use redact::Redactor;
+pub use tree::{
+    Base, CopyOptions, Mount, MountKind, Network, Origin, Process, Secrets, Selection, Sharing, Tree,
+};

@@ -1,0 +1,52 @@
+//! Prints listings: aligned columns for people, JSON for programs. Standard output has nothing else.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::error::{Exit, Failure};
+
+/// Prints a line.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    write(&format!("{text}\n"))
+}
+
+/// Prints a value as indented JSON.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::new(Exit::Failed, format!("this result has no JSON form: {error}")))?;
+    line(&text)
+}
+
+/// Prints rows below headings, each column as wide as its widest cell.
+pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+    let mut widths = headings.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let render = |cells: [&str; N]| {
+        let mut text = String::new();
+        for (cell, width) in cells.iter().zip(widths) {
+            text.push_str(&format!("{cell:width$}  "));
+        }
+        format!("{}\n", text.trim_end())
+    };
+    let mut text = render(headings);
+    for row in rows {
+        text.push_str(&render(row.each_ref().map(String::as_str)));
+    }
+    write(&text)
+}
+
+/// A reader that has gone away (`coop image ls | head`) is no failure.
+fn write(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Environment, format!("standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

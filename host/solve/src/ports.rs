@@ -1,0 +1,206 @@
+//! What the solver asks of others: images from registries, and somebody to tell what happens.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cooperage_store::{Descriptor, Platform};
+
+use crate::{Base, Error};
+
+/// Where images come from. The implementation knows routing, credentials and registry plugins.
+#[async_trait]
+pub trait ImageSource: Send + Sync {
+    /// Pins a name as a user writes it, for a platform. Moves the manifest and the configuration, no layer.
+    async fn resolve(&self, reference: &str, platform: &Platform) -> Result<Base, Error>;
+
+    /// Brings a layer of `base` into the blob store, unless it is there.
+    async fn fetch_layer(&self, base: &Base, layer: &Descriptor) -> Result<(), Error>;
+}
+
+/// Number of a step within one build, given by the solver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StepId(pub u64);
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// The result was there.
+    Cached,
+    /// It failed, with a message for the user.
+    Failed(String),
+    /// It was stopped.
+    Cancelled,
+}
+
+/// What a counter counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Anything else.
+    Items,
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Every detail.
+    Trace,
+    /// For finding defects.
+    Debug,
+    /// For every user.
+    Info,
+    /// Probably not what the user wants.
+    Warn,
+    /// Why the work fails.
+    Error,
+}
+
+/// Something that happened. Steps of the solver, of plugins and of transfers share one numbering.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A step began; `parent` is the step it is part of.
+    Started {
+        /// Its number.
+        step: StepId,
+        /// The step it is part of.
+        parent: Option<StepId>,
+        /// What the user sees.
+        name: String,
+    },
+    /// A counter of a step moved; both numbers are absolute.
+    Progress {
+        /// The step.
+        step: StepId,
+        /// So far.
+        done: u64,
+        /// Of how many.
+        total: Option<u64>,
+        /// What is counted.
+        unit: Unit,
+    },
+    /// Output of a process or a far side, as it came.
+    Output {
+        /// The step.
+        step: StepId,
+        /// Bytes with terminal escapes as they were; who prints them makes them harmless.
+        bytes: Vec<u8>,
+    },
+    /// A line for the user.
+    Log {
+        /// The step, if in one.
+        step: Option<StepId>,
+        /// How much it matters.
+        level: Level,
+        /// One line.
+        message: String,
+    },
+    /// A step ended.
+    Finished {
+        /// The step.
+        step: StepId,
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// Is told what happens. Called from many threads; must return at once.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: Event);
+}
+
+/// Gives out step numbers and passes events on.
+#[derive(Clone)]
+pub struct Reporter {
+    observer: Arc<dyn Observer>,
+    next: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Reporter {
+    /// Reports to `observer`.
+    pub fn new(observer: Arc<dyn Observer>) -> Self {
+        Self { observer, next: Arc::new(std::sync::atomic::AtomicU64::new(1)) }
+    }
+
+    /// Reports to nobody.
+    pub fn silent() -> Self {
+        struct Nobody;
+        impl Observer for Nobody {
+            fn event(&self, _: Event) {}
+        }
+        Self::new(Arc::new(Nobody))
+    }
+
+    /// Passes an event on.
+    pub fn event(&self, event: Event) {
+        self.observer.event(event);
+    }
+
+    /// Begins a step.
+    pub fn step(&self, parent: Option<StepId>, name: impl Into<String>) -> Step {
+        let id = StepId(self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        self.event(Event::Started { step: id, parent, name: name.into() });
+        Step { reporter: self.clone(), id, ended: false }
+    }
+
+    /// Writes a line that belongs to no step.
+    pub fn log(&self, level: Level, message: impl Into<String>) {
+        self.event(Event::Log { step: None, level, message: message.into() });
+    }
+}
+
+/// A step under way. Dropped without a word it is reported as cancelled.
+pub struct Step {
+    reporter: Reporter,
+    id: StepId,
+    ended: bool,
+}
+
+impl Step {
+    /// Its number.
+    pub fn id(&self) -> StepId {
+        self.id
+    }
+
+    /// Who reports it.
+    pub fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    /// Begins a part of it.
+    pub fn child(&self, name: impl Into<String>) -> Self {
+        self.reporter.step(Some(self.id), name)
+    }
+
+    /// `done` of `total` so far.
+    pub fn progress(&self, done: u64, total: Option<u64>, unit: Unit) {
+        self.reporter.event(Event::Progress { step: self.id, done, total, unit });
+    }
+
+    /// Output as it comes.
+    pub fn output(&self, bytes: &[u8]) {
+        self.reporter.event(Event::Output { step: self.id, bytes: bytes.to_vec() });
+    }
+
+    /// A line about this step.
+    pub fn log(&self, level: Level, message: impl Into<String>) {
+        self.reporter.event(Event::Log { step: Some(self.id), level, message: message.into() });
+    }
+
+    /// Ends it.
+    pub fn finish(mut self, outcome: Outcome) {
+        self.ended = true;
+        self.reporter.event(Event::Finished { step: self.id, outcome });
+    }
+}
+
+impl Drop for Step {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.reporter.event(Event::Finished { step: self.id, outcome: Outcome::Cancelled });
+        }
+    }
+}
