@@ -3,7 +3,6 @@
 use crate::source::{Source, Span};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -79,12 +78,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// An error at a place.
-    pub fn error(
-        source: &Arc<Source>,
-        code: Code,
-        span: Span,
-        message: impl Into<String>,
-    ) -> Diagnostic {
+    pub fn error(source: &Arc<Source>, code: Code, span: Span, message: impl Into<String>) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,
             code,
@@ -141,64 +135,28 @@ impl Diagnostic {
         };
         let label = printable(&self.label);
         let primary = AnnotationKind::Primary.span(self.source.clamp(&self.span));
-        let primary = if label.is_empty() {
-            primary
-        } else {
-            primary.label(label)
-        };
-        let related = self.related.iter().map(|(span, label)| {
-            AnnotationKind::Context
-                .span(self.source.clamp(span))
-                .label(printable(label))
-        });
-        let snippet = Snippet::source(self.shown_text())
+        let primary = if label.is_empty() { primary } else { primary.label(label) };
+        let related = self
+            .related
+            .iter()
+            .map(|(span, label)| AnnotationKind::Context.span(self.source.clamp(span)).label(printable(label)));
+        let snippet = Snippet::source(self.source.text())
             .path(printable(self.source.name()))
             .annotation(primary)
             .annotations(related);
-        let mut groups: Vec<Group<'_>> = vec![
-            level
-                .primary_title(printable(&self.message))
-                .element(snippet),
-        ];
+        let mut groups: Vec<Group<'_>> = vec![level.primary_title(printable(&self.message)).element(snippet)];
         if let Some(hint) = &self.hint {
-            groups.push(Group::with_title(
-                Level::HELP.secondary_title(printable(hint)),
-            ));
+            groups.push(Group::with_title(Level::HELP.secondary_title(printable(hint))));
         }
-        let renderer = if color {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&groups)
-    }
-}
-
-impl Diagnostic {
-    /// The file's text; a secret in clear is blotted out, as logs are read by more people than files.
-    fn shown_text(&self) -> Cow<'_, str> {
-        let text = self.source.text();
-        if self.code != Code::PlainSecret {
-            return Cow::Borrowed(text);
-        }
-        let span = self.source.clamp(&self.span);
-        let blots: String = text[span.clone()]
-            .bytes()
-            .map(|byte| if byte == b'\n' { '\n' } else { '*' })
-            .collect();
-        Cow::Owned([&text[..span.start], &blots, &text[span.end..]].concat())
     }
 }
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (line, column) = self.line_column();
-        write!(
-            f,
-            "{}:{line}:{column}: {}",
-            self.source.name(),
-            self.message
-        )
+        write!(f, "{}:{line}:{column}: {}", self.source.name(), self.message)
     }
 }
 
@@ -230,14 +188,19 @@ pub struct Report(Vec<Diagnostic>);
 
 impl Report {
     /// Sorted by place, each mistake once (an anchor's content is read wherever its alias stands).
+    ///
+    /// Secrets in clear are blotted out of what is shown, as logs are read by more people than files.
     pub(crate) fn new(mut diagnostics: Vec<Diagnostic>) -> Report {
-        diagnostics.sort_by_key(|found| {
-            (
-                found.severity != Severity::Error,
-                found.span.start,
-                found.span.end,
-            )
-        });
+        let secrets: Vec<Span> = diagnostics
+            .iter()
+            .filter(|found| found.code == Code::PlainSecret)
+            .map(|found| found.span.clone())
+            .collect();
+        if let Some(first) = diagnostics.first().filter(|_| !secrets.is_empty()) {
+            let blotted = Arc::new(first.source.blot(&secrets));
+            diagnostics.iter_mut().for_each(|found| found.source = blotted.clone());
+        }
+        diagnostics.sort_by_key(|found| (found.severity != Severity::Error, found.span.start, found.span.end));
         diagnostics.dedup_by(|a, b| a.span == b.span && a.message == b.message);
         Report(diagnostics)
     }
@@ -254,11 +217,7 @@ impl Report {
 
     /// All of them, an empty line between two, see [`Diagnostic::render`].
     pub fn render(&self, color: bool) -> String {
-        self.0
-            .iter()
-            .map(|found| found.render(color))
-            .collect::<Vec<_>>()
-            .join("\n\n")
+        self.0.iter().map(|found| found.render(color)).collect::<Vec<_>>().join("\n\n")
     }
 }
 
@@ -272,22 +231,11 @@ impl std::error::Error for Report {}
 
 /// Text from the file could hold escapes that move the cursor or recolour a terminal.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// The candidate closest to what was written, if it is close enough to be meant.
-pub(crate) fn nearest<'a>(
-    written: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = written.chars().count();
     let limit = (length.max(3) / 3).min(length.saturating_sub(1));
     candidates
@@ -301,12 +249,7 @@ pub(crate) fn nearest<'a>(
 /// The number of insertions, deletions, substitutions and swaps of neighbours (optimal string alignment),
 /// ignoring case. Long names are cut: they come from an untrusted file and the cost is quadratic.
 fn distance(a: &str, b: &str) -> usize {
-    let chars = |text: &str| {
-        text.chars()
-            .take(64)
-            .flat_map(char::to_lowercase)
-            .collect::<Vec<_>>()
-    };
+    let chars = |text: &str| text.chars().take(64).flat_map(char::to_lowercase).collect::<Vec<_>>();
     let (a, b) = (chars(a), chars(b));
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for (i, row) in rows.iter_mut().enumerate() {
@@ -316,9 +259,7 @@ fn distance(a: &str, b: &str) -> usize {
     for i in 1..=a.len() {
         for j in 1..=b.len() {
             let changed = usize::from(a[i - 1] != b[j - 1]);
-            let mut best = (rows[i - 1][j] + 1)
-                .min(rows[i][j - 1] + 1)
-                .min(rows[i - 1][j - 1] + changed);
+            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + changed);
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                 best = best.min(rows[i - 2][j - 2] + 1);
             }
@@ -344,12 +285,7 @@ mod tests {
     #[test]
     fn escapes_of_the_file_do_not_reach_the_terminal() {
         let source = Arc::new(Source::new("a\u{1b}[2J", "k: \u{1b}[31m\n"));
-        let shown = Diagnostic::error(&source, Code::Syntax, 0..3, "bad \u{1b}]0;x\u{7}")
-            .hint("\u{1b}c")
-            .render(false);
-        assert!(
-            !shown.contains('\u{1b}') && !shown.contains('\u{7}'),
-            "{shown:?}"
-        );
+        let shown = Diagnostic::error(&source, Code::Syntax, 0..3, "bad \u{1b}]0;x\u{7}").hint("\u{1b}c").render(false);
+        assert!(!shown.contains('\u{1b}') && !shown.contains('\u{7}'), "{shown:?}");
     }
 }

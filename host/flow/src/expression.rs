@@ -60,9 +60,7 @@ impl Expression {
         let whole = places.first().copied().unwrap_or(0)..places.last().copied().unwrap_or(0);
         let trimmed = text.trim();
         let lead = text.len() - text.trim_start().len();
-        let wrong = |span: Span, message: String| {
-            Diagnostic::error(source, Code::Expression, span, message)
-        };
+        let wrong = |span: Span, message: String| Diagnostic::error(source, Code::Expression, span, message);
         if trimmed.is_empty() {
             found.push(wrong(whole, "the expression is empty".to_string()));
             return None;
@@ -70,10 +68,7 @@ impl Expression {
         let places = &places[lead..=lead + trimmed.len()];
         let span = places[0]..places[trimmed.len()];
         if trimmed.len() > MAX_BYTES {
-            found.push(wrong(
-                span,
-                format!("the expression is longer than {MAX_BYTES} bytes"),
-            ));
+            found.push(wrong(span, format!("the expression is longer than {MAX_BYTES} bytes")));
             return None;
         }
         let program = match STANDARD.compile(trimmed) {
@@ -141,7 +136,7 @@ impl Expression {
     ///
     /// # Errors
     /// What went wrong, at the part of the expression that it went wrong in as far as that can be told.
-    pub fn evaluate(&self, scope: &Scope) -> Result<Value, Diagnostic> {
+    pub fn evaluate(&self, scope: &Scope) -> Result<Value, Box<Diagnostic>> {
         let mut context = Context::with_env(STANDARD.clone());
         let (success, failure) = (scope.success, scope.failure);
         for (name, value) in [("always", true), ("failure", failure), ("success", success)] {
@@ -153,23 +148,14 @@ impl Expression {
         context.add_variable_from_value("tag", tag);
         context.add_variable_from_value(
             "env",
-            scope
-                .env
-                .iter()
-                .map(|(k, v)| (k.clone(), v.clone()))
-                .collect::<HashMap<_, _>>(),
+            scope.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect::<HashMap<_, _>>(),
         );
         context.add_variable_from_value("steps", self.steps(scope));
-        let result = self
-            .program
-            .execute(&context)
-            .map_err(|error| self.failed(&error, scope))?;
+        let result = self.program.execute(&context).map_err(|error| self.failed(&error, scope))?;
         result.json().map_err(|_| {
-            self.error(
-                self.span.clone(),
-                "the result has no form in JSON".to_string(),
-            )
-            .hint("make it text with `string(...)`")
+            self.error(self.span.clone(), "the result has no form in JSON".to_string())
+                .hint("make it text with `string(...)`")
+                .into()
         })
     }
 
@@ -177,18 +163,13 @@ impl Expression {
     ///
     /// # Errors
     /// As [`Expression::evaluate`], and if the value is no boolean.
-    pub fn holds(&self, scope: &Scope) -> Result<bool, Diagnostic> {
+    pub fn holds(&self, scope: &Scope) -> Result<bool, Box<Diagnostic>> {
         match self.evaluate(scope)? {
             Value::Bool(value) => Ok(value),
             other => Err(self
-                .error(
-                    self.span.clone(),
-                    format!(
-                        "a condition must be true or false, this is {}",
-                        kind(&other)
-                    ),
-                )
-                .label(excerpt(&other))),
+                .error(self.span.clone(), format!("a condition must be true or false, this is {}", kind(&other)))
+                .label(excerpt(&other))
+                .into()),
         }
     }
 
@@ -200,41 +181,27 @@ impl Expression {
             let status = known.map_or("skipped", |step| step.status);
             let values = steps.entry(reference.step.clone()).or_insert_with(|| {
                 let values = known.iter().flat_map(|step| step.values.iter());
-                values
-                    .map(|(name, value)| (name.clone(), to_cel(value)))
-                    .collect()
+                values.map(|(name, value)| (name.clone(), to_cel(value))).collect()
             });
             values.insert("status".to_string(), cel::Value::from(status));
             let Some(output) = reference.output.as_ref().filter(|_| status != "succeeded") else {
                 continue;
             };
             let tested = self.references.iter().any(|other| {
-                other.usage == Use::Presence
-                    && other.step == reference.step
-                    && other.output.as_ref() == Some(output)
+                other.usage == Use::Presence && other.step == reference.step && other.output.as_ref() == Some(output)
             });
             if !tested {
                 values.entry(output.clone()).or_insert(cel::Value::Null);
             }
         }
-        steps
-            .into_iter()
-            .map(|(name, values)| (name, cel::Value::from(values)))
-            .collect()
+        steps.into_iter().map(|(name, values)| (name, cel::Value::from(values))).collect()
     }
 
     fn failed(&self, error: &ExecutionError, scope: &Scope) -> Diagnostic {
         if let ExecutionError::NoSuchKey(key) = error {
-            let missing = self
-                .references
-                .iter()
-                .find(|reference| reference.output.as_deref() == Some(key.as_str()));
+            let missing = self.references.iter().find(|reference| reference.output.as_deref() == Some(key.as_str()));
             if let Some(reference) = missing {
-                let values = scope
-                    .steps
-                    .get(&reference.step)
-                    .map(|step| step.values.clone())
-                    .unwrap_or_default();
+                let values = scope.steps.get(&reference.step).map(|step| step.values.clone()).unwrap_or_default();
                 let names = || values.keys().map(String::as_str);
                 let hint = match nearest(key, names()) {
                     Some(near) => format!("did you mean `{near}`?"),
@@ -260,12 +227,7 @@ impl Expression {
 }
 
 /// The first thing the parser stumbled over, without its list of all tokens that could have come instead.
-fn syntax_error(
-    source: &Arc<Source>,
-    text: &str,
-    places: &[usize],
-    errors: &cel::ParseErrors,
-) -> Diagnostic {
+fn syntax_error(source: &Arc<Source>, text: &str, places: &[usize], errors: &cel::ParseErrors) -> Diagnostic {
     let Some(first) = errors.errors.first() else {
         return Diagnostic::error(
             source,
@@ -277,51 +239,28 @@ fn syntax_error(
     let line = usize::try_from(first.pos.0).unwrap_or(1).max(1) - 1;
     let column = usize::try_from(first.pos.1).unwrap_or(1).max(1) - 1;
     let line_start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
-    let at = text[line_start..]
-        .char_indices()
-        .nth(column)
-        .map_or(text.len(), |(at, _)| line_start + at);
-    let message = first
-        .msg
-        .strip_prefix("Syntax error: ")
-        .unwrap_or(&first.msg);
+    let at = text[line_start..].char_indices().nth(column).map_or(text.len(), |(at, _)| line_start + at);
+    let message = first.msg.strip_prefix("Syntax error: ").unwrap_or(&first.msg);
     let message = message.split(" expecting ").next().unwrap_or(message);
-    let quoted = message
-        .split_once('\'')
-        .and_then(|(_, rest)| rest.rsplit_once('\''))
-        .map(|(token, _)| token);
+    let quoted = message.split_once('\'').and_then(|(_, rest)| rest.rsplit_once('\'')).map(|(token, _)| token);
     let (message, width) = match quoted {
         Some("<EOF>") => ("the expression ends too early".to_string(), 0),
-        Some(token)
-            if message.starts_with("token recognition") && token.starts_with(['"', '\'']) =>
-        {
+        Some(token) if message.starts_with("token recognition") && token.starts_with(['"', '\'']) => {
             ("the quote is never closed".to_string(), token.len())
         }
         Some(token) => (format!("`{token}` does not belong here"), token.len()),
         None => (message.to_string(), 0),
     };
     let end = (at + width).min(text.len());
-    let hint = quoted
-        .filter(|token| token.contains('$'))
-        .map(|_| "variables are written `env.NAME` here".to_string());
-    Diagnostic::error(
-        source,
-        Code::Expression,
-        places[at]..places[end].max(places[at]),
-        message,
-    )
-    .maybe_hint(hint)
+    let hint = quoted.filter(|token| token.contains('$')).map(|_| "variables are written `env.NAME` here".to_string());
+    Diagnostic::error(source, Code::Expression, places[at]..places[end].max(places[at]), message).maybe_hint(hint)
 }
 
 /// The library's messages show its own types: these are for users.
 fn explain(error: &ExecutionError) -> String {
     match error {
         ExecutionError::UnsupportedBinaryOperator(operator, left, right) => {
-            format!(
-                "cannot {operator} {} and {}",
-                left.type_of(),
-                right.type_of()
-            )
+            format!("cannot {operator} {} and {}", left.type_of(), right.type_of())
         }
         ExecutionError::ValuesNotComparable(left, right) => {
             format!("cannot compare {} with {}", left.type_of(), right.type_of())
@@ -329,27 +268,20 @@ fn explain(error: &ExecutionError) -> String {
         ExecutionError::UnsupportedTargetType { target } => {
             format!("a value of type {} does not fit here", target.type_of())
         }
-        ExecutionError::NotSupportedAsMethod { method, target } => format!(
-            "a value of type {} has no method `{method}`",
-            target.type_of()
-        ),
-        ExecutionError::UnsupportedIndex(index, value) => format!(
-            "a value of type {} has no index of type {}",
-            value.type_of(),
-            index.type_of()
-        ),
-        ExecutionError::UndeclaredReference(name) => format!("there is no `{name}`"),
-        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
-            "division by zero".to_string()
+        ExecutionError::NotSupportedAsMethod { method, target } => {
+            format!("a value of type {} has no method `{method}`", target.type_of())
         }
+        ExecutionError::UnsupportedIndex(index, value) => {
+            format!("a value of type {} has no index of type {}", value.type_of(), index.type_of())
+        }
+        ExecutionError::UndeclaredReference(name) => format!("there is no `{name}`"),
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "division by zero".to_string(),
         ExecutionError::Overflow(..) => "the result is too large".to_string(),
         ExecutionError::IndexOutOfBounds(_) => "the list is shorter than that".to_string(),
         other => {
             let text: String = other.to_string().chars().take(200).collect();
             let mut chars = text.chars();
-            chars.next().map_or(text.clone(), |first| {
-                first.to_lowercase().chain(chars).collect()
-            })
+            chars.next().map_or(text.clone(), |first| first.to_lowercase().chain(chars).collect())
         }
     }
 }
@@ -366,11 +298,9 @@ fn to_cel(value: &Value) -> cel::Value {
         },
         Value::String(text) => cel::Value::from(text.as_str()),
         Value::Array(items) => cel::Value::from(items.iter().map(to_cel).collect::<Vec<_>>()),
-        Value::Object(map) => cel::Value::from(
-            map.iter()
-                .map(|(k, v)| (k.clone(), to_cel(v)))
-                .collect::<HashMap<_, _>>(),
-        ),
+        Value::Object(map) => {
+            cel::Value::from(map.iter().map(|(k, v)| (k.clone(), to_cel(v))).collect::<HashMap<_, _>>())
+        }
     }
 }
 
@@ -409,23 +339,11 @@ mod tests {
             return Err(format!("{}: {}", first.line_column().1, first.message));
         }
         let values = json!({ "count": 2, "ratio": 0.5, "names": ["x", "y"], "digest": "sha256:1" });
-        let ran = StepValues {
-            status: "succeeded",
-            values: Arc::new(values.as_object().unwrap().clone()),
-        };
-        let failed = StepValues {
-            status: "failed",
-            values: Arc::default(),
-        };
+        let ran = StepValues { status: "succeeded", values: Arc::new(values.as_object().unwrap().clone()) };
+        let failed = StepValues { status: "failed", values: Arc::default() };
         let steps = BTreeMap::from([("a".to_string(), ran), ("b-c".to_string(), failed)]);
         let image = Some(("company/os".to_string(), "1.10".to_string()));
-        let scope = Scope {
-            steps,
-            env,
-            image,
-            failure: true,
-            success: false,
-        };
+        let scope = Scope { steps, env, image, failure: true, success: false };
         expression.unwrap().evaluate(&scope).map_err(|e| e.message)
     }
 
@@ -436,20 +354,11 @@ mod tests {
             ("steps.a.ratio * 2.0", json!(1.0)),
             ("steps.a.names", json!(["x", "y"])),
             ("steps.a.names.map(n, n + '!')", json!(["x!", "y!"])),
-            (
-                "{'k': steps.a.count, 'n': null}",
-                json!({ "k": 2, "n": null }),
-            ),
-            (
-                "env.USER + '@' + image + ':' + tag",
-                json!("ann@company/os:1.10"),
-            ),
+            ("{'k': steps.a.count, 'n': null}", json!({ "k": 2, "n": null })),
+            ("env.USER + '@' + image + ':' + tag", json!("ann@company/os:1.10")),
             ("steps['b-c'].digest", Value::Null),
             ("steps[\"b-c\"].status", json!("failed")),
-            (
-                "has(steps['b-c'].digest) ? steps['b-c'].digest : 'none'",
-                json!("none"),
-            ),
+            ("has(steps['b-c'].digest) ? steps['b-c'].digest : 'none'", json!("none")),
             ("has(env.NOPE) ? env.NOPE : 'd'", json!("d")),
             ("always() && failure() && !success()", json!(true)),
             ("'é' + string(steps.a.count)", json!("é2")),
@@ -475,10 +384,7 @@ mod tests {
             ("steps.a.diggest", "the step `a` has no output `diggest`"),
             ("steps.a.names[5]", "the list is shorter than that"),
             ("steps.a.count / 0", "division by zero"),
-            (
-                "size(1)",
-                "found no matching overload for 'size' applied to '(int)'",
-            ),
+            ("size(1)", "found no matching overload for 'size' applied to '(int)'"),
             ("steps.a.count + 'x'", "cannot add int and string"),
         ];
         for (text, expected) in cases {

@@ -17,9 +17,11 @@
 
 #![forbid(unsafe_code)]
 
+mod align;
 mod diagnostic;
 mod expression;
 mod file;
+mod graph;
 mod parameters;
 mod plan;
 mod references;
@@ -28,21 +30,18 @@ mod schema;
 mod select;
 mod source;
 mod template;
+mod view;
 mod yaml;
 
 pub use diagnostic::{Code, Diagnostic, Report, Severity};
 pub use expression::{Expression, Scope, StepValues};
-pub use file::{
-    Condition, Flow, FlowFile, Image, ParseOptions, Plugin, PushSettings, Registries, Retry, Step,
-};
+pub use file::{Condition, Flow, FlowFile, Image, ParseOptions, Plugin, PushSettings, Registries, Retry, Step};
 pub use parameters::{Parameters, SecretRef};
-pub use plan::{
-    Dependency, ImageDependencies, NoImageDependencies, Node, Plan, Reason, StepId, StepView,
-};
+pub use plan::{Dependency, ImageDependencies, NoImageDependencies, Node, Plan, Reason, StepId, StepView};
 pub use references::{Reference, Use};
 pub use run::{
-    Cancel, Event, FaultKind, FlowResult, Handle, NoObserver, Observer, Outcome, RunOptions,
-    Runner, SkipReason, Status, StepCall, StepError, StepFault, StepOutputs, StepResult, run,
+    Cancel, Event, FaultKind, FlowResult, Handle, NoObserver, Observer, Outcome, RunOptions, Runner, SkipReason,
+    Status, StepCall, StepError, StepFault, StepOutputs, StepResult, run,
 };
 pub use schema::json_schema;
 pub use select::TargetError;

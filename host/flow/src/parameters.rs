@@ -1,5 +1,6 @@
 //! What a step gets under `with`: text, numbers, expressions and names of secrets, each with its place.
 
+use crate::align::align;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::expression::{Expression, Scope};
 use crate::references::Reference;
@@ -44,12 +45,7 @@ enum Content {
 impl Parameters {
     /// No parameters, of a step that stands at `span`.
     pub(crate) fn empty(span: Span) -> Parameters {
-        Parameters {
-            root: Parameter {
-                span,
-                content: Content::Map(Vec::new()),
-            },
-        }
+        Parameters { root: Parameter { span, content: Content::Map(Vec::new()) } }
     }
 
     /// Reads the value of `with`, which the caller knows to be a map.
@@ -59,14 +55,8 @@ impl Parameters {
         variables: &BTreeMap<String, String>,
         found: &mut Vec<Diagnostic>,
     ) -> Parameters {
-        let mut reader = Reader {
-            source,
-            variables,
-            found,
-        };
-        Parameters {
-            root: reader.read(node, None),
-        }
+        let mut reader = Reader { source, variables, found };
+        Parameters { root: reader.read(node, None) }
     }
 
     /// The parameters as written: expressions as text, secrets as `{"secret": NAME}`.
@@ -78,22 +68,18 @@ impl Parameters {
     ///
     /// # Errors
     /// The first expression that fails.
-    pub fn evaluate(&self, scope: &Scope) -> Result<Value, Diagnostic> {
+    pub fn evaluate(&self, scope: &Scope) -> Result<Value, Box<Diagnostic>> {
         self.root.evaluate(scope)
     }
 
     /// The secrets that the file names. Something that only looks like one in the output of a step is none.
     pub fn secrets(&self) -> Vec<SecretRef> {
         let mut secrets = Vec::new();
-        self.root
-            .visit(&mut String::new(), &mut |pointer, parameter| {
-                if let Content::Secret(name) = &parameter.content {
-                    secrets.push(SecretRef {
-                        pointer: pointer.to_string(),
-                        name: name.clone(),
-                    });
-                }
-            });
+        self.root.visit(&mut String::new(), &mut |pointer, parameter| {
+            if let Content::Secret(name) = &parameter.content {
+                secrets.push(SecretRef { pointer: pointer.to_string(), name: name.clone() });
+            }
+        });
         secrets
     }
 
@@ -111,9 +97,7 @@ impl Parameters {
 
     /// The steps that the expressions mention.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
-        self.expressions()
-            .into_iter()
-            .flat_map(Expression::references)
+        self.expressions().into_iter().flat_map(Expression::references)
     }
 
     /// The place of a JSON pointer, or of the deepest part of it that is there: where to show that a value
@@ -123,13 +107,8 @@ impl Parameters {
         for token in pointer.split('/').skip(1) {
             let token = token.replace("~1", "/").replace("~0", "~");
             let next = match &current.content {
-                Content::Map(entries) => entries
-                    .iter()
-                    .find(|(name, _)| *name == token)
-                    .map(|(_, value)| value),
-                Content::List(items) => {
-                    token.parse().ok().and_then(|index: usize| items.get(index))
-                }
+                Content::Map(entries) => entries.iter().find(|(name, _)| *name == token).map(|(_, value)| value),
+                Content::List(items) => token.parse().ok().and_then(|index: usize| items.get(index)),
                 _ => None,
             };
             match next {
@@ -148,31 +127,26 @@ impl Parameter {
             Content::Template { raw, .. } => Value::String(raw.clone()),
             Content::Secret(name) => secret_value(name),
             Content::List(items) => Value::Array(items.iter().map(Parameter::raw).collect()),
-            Content::Map(entries) => Value::Object(
-                entries
-                    .iter()
-                    .map(|(name, value)| (name.clone(), value.raw()))
-                    .collect(),
-            ),
+            Content::Map(entries) => {
+                Value::Object(entries.iter().map(|(name, value)| (name.clone(), value.raw())).collect())
+            }
         }
     }
 
-    fn evaluate(&self, scope: &Scope) -> Result<Value, Diagnostic> {
+    fn evaluate(&self, scope: &Scope) -> Result<Value, Box<Diagnostic>> {
         Ok(match &self.content {
             Content::Literal(value) => value.clone(),
             Content::Template { template, .. } => template.evaluate(scope)?,
             Content::Secret(name) => secret_value(name),
-            Content::List(items) => Value::Array(
-                items
-                    .iter()
-                    .map(|item| item.evaluate(scope))
-                    .collect::<Result<_, _>>()?,
-            ),
+            Content::List(items) => {
+                Value::Array(items.iter().map(|item| item.evaluate(scope)).collect::<Result<_, _>>()?)
+            }
             Content::Map(entries) => {
-                let entries = entries
-                    .iter()
-                    .map(|(name, value)| Ok((name.clone(), value.evaluate(scope)?)));
-                Value::Object(entries.collect::<Result<_, _>>()?)
+                let mut map = Map::new();
+                for (name, value) in entries {
+                    map.insert(name.clone(), value.evaluate(scope)?);
+                }
+                Value::Object(map)
             }
         })
     }
@@ -187,13 +161,8 @@ impl Parameter {
             pointer.truncate(length);
         };
         match &self.content {
-            Content::List(items) => items
-                .iter()
-                .enumerate()
-                .for_each(|(index, item)| descend(index.to_string(), item)),
-            Content::Map(entries) => entries
-                .iter()
-                .for_each(|(name, value)| descend(name.clone(), value)),
+            Content::List(items) => items.iter().enumerate().for_each(|(index, item)| descend(index.to_string(), item)),
+            Content::Map(entries) => entries.iter().for_each(|(name, value)| descend(name.clone(), value)),
             _ => {}
         }
     }
@@ -202,9 +171,7 @@ impl Parameter {
         match &self.content {
             Content::Template { template, .. } => into.extend(template.expressions()),
             Content::List(items) => items.iter().for_each(|item| item.expressions(into)),
-            Content::Map(entries) => entries
-                .iter()
-                .for_each(|(_, value)| value.expressions(into)),
+            Content::Map(entries) => entries.iter().for_each(|(_, value)| value.expressions(into)),
             Content::Literal(_) | Content::Secret(_) => {}
         }
     }
@@ -220,38 +187,22 @@ impl Reader<'_> {
     fn read(&mut self, node: &Node, field: Option<&str>) -> Parameter {
         let content = match &node.value {
             yaml::Value::Text(text) => self.text(node, text, field),
-            yaml::Value::List(items) => {
-                Content::List(items.iter().map(|item| self.read(item, field)).collect())
-            }
+            yaml::Value::List(items) => Content::List(items.iter().map(|item| self.read(item, field)).collect()),
             yaml::Value::Map(entries) => self.map(entries),
             scalar => Content::Literal(scalar_value(scalar)),
         };
-        Parameter {
-            span: node.span.clone(),
-            content,
-        }
+        Parameter { span: node.span.clone(), content }
     }
 
     fn text(&mut self, node: &Node, text: &str, field: Option<&str>) -> Content {
         if is_template(text) {
-            let places = yaml::align(self.source, &node.span, text);
+            let places = align(self.source, &node.span, text);
             let template = Template::parse(self.source, text, &places, self.variables, self.found);
-            return Content::Template {
-                raw: text.to_string(),
-                template,
-            };
+            return Content::Template { raw: text.to_string(), template };
         }
         if let Some(field) = field.filter(|field| !text.is_empty() && names_a_secret(field)) {
-            let name: String = field
-                .chars()
-                .map(|c| {
-                    if c.is_ascii_alphanumeric() {
-                        c.to_ascii_uppercase()
-                    } else {
-                        '_'
-                    }
-                })
-                .collect();
+            let name: String =
+                field.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
             let message = format!("`{field}` looks like a secret in clear");
             self.found.push(
                 Diagnostic::error(self.source, Code::PlainSecret, node.span.clone(), message)
@@ -268,32 +219,20 @@ impl Reader<'_> {
         {
             return self.secret(value);
         }
-        Content::Map(
-            entries
-                .iter()
-                .map(|(key, value)| (key.name.clone(), self.read(value, Some(&key.name))))
-                .collect(),
-        )
+        Content::Map(entries.iter().map(|(key, value)| (key.name.clone(), self.read(value, Some(&key.name)))).collect())
     }
 
     fn secret(&mut self, value: &Node) -> Content {
-        let wrong = |message: String| {
-            Diagnostic::error(self.source, Code::WrongType, value.span.clone(), message)
-        };
+        let wrong = |message: String| Diagnostic::error(self.source, Code::WrongType, value.span.clone(), message);
         match &value.value {
             yaml::Value::Text(name) if is_template(name) => {
-                self.found.push(
-                    wrong("the name of a secret cannot be computed".to_string())
-                        .hint("write the name itself"),
-                );
+                self.found
+                    .push(wrong("the name of a secret cannot be computed".to_string()).hint("write the name itself"));
                 Content::Literal(Value::Null)
             }
             yaml::Value::Text(name) if !name.is_empty() => Content::Secret(name.clone()),
             _ => {
-                self.found.push(wrong(format!(
-                    "the name of a secret must be text, this is {}",
-                    value.kind()
-                )));
+                self.found.push(wrong(format!("the name of a secret must be text, this is {}", value.kind())));
                 Content::Literal(Value::Null)
             }
         }
@@ -301,10 +240,7 @@ impl Reader<'_> {
 }
 
 fn secret_value(name: &str) -> Value {
-    Value::Object(Map::from_iter([(
-        "secret".to_string(),
-        Value::String(name.to_string()),
-    )]))
+    Value::Object(Map::from_iter([("secret".to_string(), Value::String(name.to_string()))]))
 }
 
 fn scalar_value(value: &yaml::Value) -> Value {
@@ -322,12 +258,9 @@ fn scalar_value(value: &yaml::Value) -> Value {
 pub(crate) fn plain_value(node: &Node) -> Value {
     match &node.value {
         yaml::Value::List(items) => Value::Array(items.iter().map(plain_value).collect()),
-        yaml::Value::Map(entries) => Value::Object(
-            entries
-                .iter()
-                .map(|(key, value)| (key.name.clone(), plain_value(value)))
-                .collect(),
-        ),
+        yaml::Value::Map(entries) => {
+            Value::Object(entries.iter().map(|(key, value)| (key.name.clone(), plain_value(value))).collect())
+        }
         scalar => scalar_value(scalar),
     }
 }
@@ -335,16 +268,6 @@ pub(crate) fn plain_value(node: &Node) -> Value {
 fn names_a_secret(field: &str) -> bool {
     let field = field.to_ascii_lowercase().replace('-', "_");
     let last = field.rsplit('_').next().unwrap_or(&field);
-    [
-        "password",
-        "passwd",
-        "passphrase",
-        "secret",
-        "token",
-        "apikey",
-    ]
-    .contains(&last)
-        || ["api_key", "access_key", "private_key"]
-            .iter()
-            .any(|name| field.ends_with(name))
+    ["password", "passwd", "passphrase", "secret", "token", "apikey"].contains(&last)
+        || ["api_key", "access_key", "private_key"].iter().any(|name| field.ends_with(name))
 }

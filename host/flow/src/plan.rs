@@ -3,12 +3,11 @@
 use crate::diagnostic::{Code, Diagnostic, Report};
 use crate::file::check::{is_image, references, split_image};
 use crate::file::{Flow, FlowFile, Step};
+use crate::graph::sort;
 use crate::references::Use;
 use crate::source::{Source, Span};
 use serde::Serialize;
-use serde_json::json;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -127,38 +126,21 @@ impl FlowFile {
         let count: usize = self.flows.iter().map(|flow| flow.steps.len()).sum();
         if count > MAX_STEPS {
             let message = format!("the file has {count} steps, more than {MAX_STEPS}");
-            return Err(Report::new(vec![Diagnostic::error(
-                &self.source,
-                Code::InvalidValue,
-                0..0,
-                message,
-            )]));
+            return Err(Report::new(vec![Diagnostic::error(&self.source, Code::InvalidValue, 0..0, message)]));
         }
         let nodes = Builder::new(self).build(images);
         let order = sort(&self.source, &nodes)?;
         let mut place = vec![0; nodes.len()];
-        order
-            .iter()
-            .enumerate()
-            .for_each(|(new, old)| place[*old] = new);
-        let mut nodes: Vec<(usize, Node)> = nodes
-            .into_iter()
-            .enumerate()
-            .map(|(old, node)| (place[old], node))
-            .collect();
+        order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
+        let mut nodes: Vec<(usize, Node)> =
+            nodes.into_iter().enumerate().map(|(old, node)| (place[old], node)).collect();
         nodes.sort_by_key(|(new, _)| *new);
         let nodes = nodes.into_iter().map(|(_, mut node)| {
-            node.dependencies
-                .iter_mut()
-                .for_each(|dependency| dependency.node = place[dependency.node]);
+            node.dependencies.iter_mut().for_each(|dependency| dependency.node = place[dependency.node]);
             node.dependencies.sort_by_key(|dependency| dependency.node);
             node
         });
-        Ok(Plan {
-            nodes: nodes.collect(),
-            source: self.source.clone(),
-            variables: self.variables.clone(),
-        })
+        Ok(Plan { nodes: nodes.collect(), source: self.source.clone(), variables: self.variables.clone() })
     }
 }
 
@@ -178,26 +160,16 @@ impl<'a> Builder<'a> {
         });
         let starts = lengths.collect();
         let named = file.flows.iter().enumerate();
-        let images = named.filter_map(|(index, flow)| {
-            flow.image
-                .as_ref()
-                .map(|(name, tag)| ((name.as_str(), tag.as_str()), index))
-        });
-        Builder {
-            file,
-            starts,
-            images: images.collect(),
-        }
+        let images = named
+            .filter_map(|(index, flow)| flow.image.as_ref().map(|(name, tag)| ((name.as_str(), tag.as_str()), index)));
+        Builder { file, starts, images: images.collect() }
     }
 
     fn build(&self, images: &dyn ImageDependencies) -> Vec<Node> {
         let mut nodes = Vec::new();
         for (index, flow) in self.file.flows.iter().enumerate() {
             for step in &flow.steps {
-                let id = StepId {
-                    image: flow.image.clone(),
-                    step: step.name.value.clone(),
-                };
+                let id = StepId { image: flow.image.clone(), step: step.name.value.clone() };
                 let mut edges = Edges::default();
                 self.own_edges(index, flow, step, &mut edges);
                 let view = StepView {
@@ -207,38 +179,24 @@ impl<'a> Builder<'a> {
                     input: step.input.as_ref().map(|input| input.value.as_str()),
                 };
                 for reference in images.image_dependencies(&view) {
-                    if let Some(other) = self.built_here(&reference).filter(|other| *other != index)
-                    {
+                    if let Some(other) = self.built_here(&reference).filter(|other| *other != index) {
                         self.flow_edges(other, Reason::Image, &step.with.span_of(""), &mut edges);
                     }
                 }
-                nodes.push(Node {
-                    id,
-                    step: Arc::new(step.clone()),
-                    dependencies: edges.0,
-                });
+                nodes.push(Node { id, step: Arc::new(step.clone()), dependencies: edges.0 });
             }
         }
         nodes
     }
 
     fn own_edges(&self, index: usize, flow: &Flow, step: &Step, edges: &mut Edges) {
-        let node = |name: &str| {
-            flow.steps
-                .iter()
-                .position(|other| other.name.value == name)
-                .map(|at| self.starts[index] + at)
-        };
+        let node =
+            |name: &str| flow.steps.iter().position(|other| other.name.value == name).map(|at| self.starts[index] + at);
         if let Some(input) = &step.input {
             edges.add(node(&input.value), Reason::Input, true, &input.span);
         }
         for reference in references(step) {
-            edges.add(
-                node(&reference.step),
-                Reason::Reference,
-                reference.usage == Use::Output,
-                &reference.span,
-            );
+            edges.add(node(&reference.step), Reason::Reference, reference.usage == Use::Output, &reference.span);
         }
         for need in &step.needs {
             if !is_image(&need.value) {
@@ -254,12 +212,7 @@ impl<'a> Builder<'a> {
 
     /// Waits for every step of a flow but its `finally` ones.
     fn flow_edges(&self, flow: usize, reason: Reason, span: &Span, edges: &mut Edges) {
-        for (at, _) in self.file.flows[flow]
-            .steps
-            .iter()
-            .enumerate()
-            .filter(|(_, step)| !step.finally)
-        {
+        for (at, _) in self.file.flows[flow].steps.iter().enumerate().filter(|(_, step)| !step.finally) {
             edges.add(Some(self.starts[flow] + at), reason, false, span);
         }
     }
@@ -269,25 +222,11 @@ impl<'a> Builder<'a> {
         if reference.contains('@') {
             return None;
         }
-        let pull = self
-            .file
-            .registries
-            .pull
-            .as_ref()
-            .map(|pull| pull.value.trim_end_matches('/'));
-        let prefixes = [
-            pull,
-            Some("docker.io/library"),
-            Some("docker.io"),
-            Some("index.docker.io"),
-        ];
-        let stripped = prefixes
-            .into_iter()
-            .flatten()
-            .filter_map(|prefix| reference.strip_prefix(prefix)?.strip_prefix('/'));
-        std::iter::once(reference)
-            .chain(stripped)
-            .find_map(|name| self.images.get(&split_image(name)).copied())
+        let pull = self.file.registries.pull.as_ref().map(|pull| pull.value.trim_end_matches('/'));
+        let prefixes = [pull, Some("docker.io/library"), Some("docker.io"), Some("index.docker.io")];
+        let stripped =
+            prefixes.into_iter().flatten().filter_map(|prefix| reference.strip_prefix(prefix)?.strip_prefix('/'));
+        std::iter::once(reference).chain(stripped).find_map(|name| self.images.get(&split_image(name)).copied())
     }
 }
 
@@ -300,191 +239,20 @@ impl Edges {
         let Some(node) = node else { return };
         match self.0.iter_mut().find(|edge| edge.node == node) {
             Some(edge) => edge.data |= data,
-            None => self.0.push(Dependency {
-                node,
-                reason,
-                data,
-                span: span.clone(),
-            }),
+            None => self.0.push(Dependency { node, reason, data, span: span.clone() }),
         }
     }
-}
-
-/// Kahn's algorithm, smallest index first; a cycle is told, taken out and the rest sorted on.
-fn sort(source: &Arc<Source>, nodes: &[Node]) -> Result<Vec<usize>, Report> {
-    let mut waits: Vec<usize> = nodes.iter().map(|node| node.dependencies.len()).collect();
-    let mut dependents = vec![Vec::new(); nodes.len()];
-    for (index, node) in nodes.iter().enumerate() {
-        node.dependencies
-            .iter()
-            .for_each(|edge| dependents[edge.node].push(index));
-    }
-    let mut ready: BinaryHeap<Reverse<usize>> = (0..nodes.len())
-        .filter(|index| waits[*index] == 0)
-        .map(Reverse)
-        .collect();
-    let mut done = vec![false; nodes.len()];
-    let mut order = Vec::with_capacity(nodes.len());
-    let mut cycles = Vec::new();
-    loop {
-        while let Some(Reverse(index)) = ready.pop() {
-            done[index] = true;
-            order.push(index);
-            for dependent in dependents[index]
-                .iter()
-                .filter(|dependent| !done[**dependent])
-            {
-                waits[*dependent] -= 1;
-                if waits[*dependent] == 0 {
-                    ready.push(Reverse(*dependent));
-                }
-            }
-        }
-        let Some(start) = done.iter().position(|done| !done) else {
-            break;
-        };
-        let cycle = find_cycle(nodes, &done, start);
-        cycles.push(describe_cycle(source, nodes, &cycle));
-        cycle.iter().for_each(|index| done[*index] = true);
-        ready.extend(cycle.into_iter().map(Reverse));
-    }
-    if cycles.is_empty() {
-        Ok(order)
-    } else {
-        Err(Report::new(cycles))
-    }
-}
-
-/// Whatever is not done waits for something that is not done, so following such edges must come back.
-fn find_cycle(nodes: &[Node], done: &[bool], start: usize) -> Vec<usize> {
-    let mut path = vec![start];
-    let mut at = start;
-    while let Some(edge) = nodes[at].dependencies.iter().find(|edge| !done[edge.node]) {
-        at = edge.node;
-        if let Some(first) = path.iter().position(|index| *index == at) {
-            let mut cycle = path.split_off(first);
-            let smallest = cycle
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, index)| **index)
-                .map_or(0, |(place, _)| place);
-            cycle.rotate_left(smallest);
-            return cycle;
-        }
-        path.push(at);
-    }
-    path
-}
-
-fn describe_cycle(source: &Arc<Source>, nodes: &[Node], cycle: &[usize]) -> Diagnostic {
-    let next = |place: usize| cycle[(place + 1) % cycle.len()];
-    let edges: Vec<(Span, String)> = cycle
-        .iter()
-        .enumerate()
-        .filter_map(|(place, index)| {
-            let edge = nodes[*index]
-                .dependencies
-                .iter()
-                .find(|edge| edge.node == next(place))?;
-            let why = match edge.reason {
-                Reason::Finally => ", as `finally` steps wait for all others",
-                Reason::Image => ", as it builds from that image",
-                _ => "",
-            };
-            Some((
-                edge.span.clone(),
-                format!(
-                    "`{}` waits for `{}`{why}",
-                    nodes[*index].id, nodes[edge.node].id
-                ),
-            ))
-        })
-        .collect();
-    let names: Vec<String> = cycle
-        .iter()
-        .chain(cycle.first())
-        .map(|index| nodes[*index].id.to_string())
-        .collect();
-    let message = format!("these steps wait for each other: {}", names.join(" -> "));
-    let mut edges = edges.into_iter();
-    let (span, label) = edges.next().unwrap_or_default();
-    let mut diagnostic = Diagnostic::error(source, Code::Cycle, span, message).label(label);
-    diagnostic.related = edges.collect();
-    diagnostic.hint("remove one of these")
 }
 
 impl Plan {
     /// A mistake in a step's parameters, shown in the file. `pointer` is a JSON pointer into `with`.
     pub fn parameter_error(&self, node: usize, pointer: &str, message: &str) -> Option<Diagnostic> {
         let span = self.nodes.get(node)?.step.with.span_of(pointer);
-        Some(Diagnostic::error(
-            &self.source,
-            Code::Parameter,
-            span,
-            message,
-        ))
+        Some(Diagnostic::error(&self.source, Code::Parameter, span, message))
     }
 
     /// The index of a step.
     pub fn find(&self, id: &StepId) -> Option<usize> {
         self.nodes.iter().position(|node| node.id == *id)
-    }
-}
-
-impl fmt::Display for Plan {
-    /// One line per step: what it is, what does it, what it waits for.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self
-            .nodes
-            .iter()
-            .map(|node| node.id.to_string().chars().count())
-            .max()
-            .unwrap_or(0);
-        for node in &self.nodes {
-            write!(
-                f,
-                "{:width$}  {}",
-                node.id.to_string(),
-                node.step.uses.value
-            )?;
-            let after: Vec<String> = node
-                .dependencies
-                .iter()
-                .map(|edge| self.nodes[edge.node].id.to_string())
-                .collect();
-            if !after.is_empty() {
-                write!(f, "  after {}", after.join(", "))?;
-            }
-            if let Some(condition) = &node.step.condition {
-                write!(f, "  if {}", condition.text())?;
-            }
-            writeln!(f)?;
-        }
-        Ok(())
-    }
-}
-
-/// `{"steps": [...]}`, each with its id, image, tag, name, plugin, condition, timeout in seconds, attempts,
-/// and what it waits for and why.
-impl Serialize for Plan {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let steps = self.nodes.iter().map(|node| {
-            let after = node.dependencies.iter();
-            let after = after.map(|edge| json!({ "step": self.nodes[edge.node].id, "because": edge.reason, "data": edge.data }));
-            json!({
-                "id": node.id,
-                "image": node.id.image.as_ref().map(|(image, _)| image),
-                "tag": node.id.image.as_ref().map(|(_, tag)| tag),
-                "step": node.id.step,
-                "uses": node.step.uses.value,
-                "if": node.step.condition.as_ref().map(|condition| condition.text()),
-                "finally": node.step.finally,
-                "continue_on_error": node.step.continue_on_error,
-                "timeout": node.step.timeout.map(|timeout| timeout.as_secs_f64()),
-                "attempts": node.step.retry.attempts,
-                "after": after.collect::<Vec<_>>(),
-            })
-        });
-        json!({ "steps": steps.collect::<Vec<_>>() }).serialize(serializer)
     }
 }

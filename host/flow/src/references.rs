@@ -31,36 +31,13 @@ pub struct Reference {
 }
 
 const ROOTS: [&str; 4] = ["steps", "env", "image", "tag"];
-const TYPES: [&str; 11] = [
-    "bool",
-    "bytes",
-    "double",
-    "dyn",
-    "int",
-    "list",
-    "map",
-    "null_type",
-    "string",
-    "type",
-    "uint",
-];
+const TYPES: [&str; 11] =
+    ["bool", "bytes", "double", "dyn", "int", "list", "map", "null_type", "string", "type", "uint"];
 /// Functions of this crate.
 pub(crate) const STATUS_FUNCTIONS: [&str; 3] = ["always", "failure", "success"];
 /// Functions and methods of CEL's standard library as `cel` has it; a test compares.
-const FUNCTIONS: [&str; 12] = [
-    "bool",
-    "bytes",
-    "contains",
-    "double",
-    "dyn",
-    "endsWith",
-    "int",
-    "size",
-    "startsWith",
-    "string",
-    "type",
-    "uint",
-];
+const FUNCTIONS: [&str; 12] =
+    ["bool", "bytes", "contains", "double", "dyn", "endsWith", "int", "size", "startsWith", "string", "type", "uint"];
 const MACROS: [&str; 6] = ["all", "exists", "exists_one", "filter", "has", "map"];
 
 /// What the walk finds.
@@ -90,9 +67,7 @@ impl Walk<'_> {
     /// Visits the whole expression.
     pub fn run(&mut self, expr: &IdedExpr) {
         self.visit(expr, &mut Vec::new());
-        let unset = std::mem::take(&mut self.unset)
-            .into_iter()
-            .filter(|(name, _)| !self.asked.contains(name));
+        let unset = std::mem::take(&mut self.unset).into_iter().filter(|(name, _)| !self.asked.contains(name));
         self.found.extend(unset.map(|(_, diagnostic)| diagnostic));
     }
 
@@ -116,18 +91,9 @@ impl Walk<'_> {
         match &expr.expr {
             Expr::Call(call) => self.call(expr, call, bound),
             Expr::Select(select) => self.visit(&select.operand, bound),
-            Expr::List(list) => list
-                .elements
-                .iter()
-                .for_each(|item| self.visit(item, bound)),
-            Expr::Map(map) => map
-                .entries
-                .iter()
-                .for_each(|entry| self.entry(&entry.expr, bound)),
-            Expr::Struct(value) => value
-                .entries
-                .iter()
-                .for_each(|entry| self.entry(&entry.expr, bound)),
+            Expr::List(list) => list.elements.iter().for_each(|item| self.visit(item, bound)),
+            Expr::Map(map) => map.entries.iter().for_each(|entry| self.entry(&entry.expr, bound)),
+            Expr::Struct(value) => value.entries.iter().for_each(|entry| self.entry(&entry.expr, bound)),
             Expr::Comprehension(inner) => {
                 self.visit(&inner.iter_range, bound);
                 self.visit(&inner.accu_init, bound);
@@ -158,25 +124,16 @@ impl Walk<'_> {
         let name = call.func_name.as_str();
         if let Some(known) = STATUS_FUNCTIONS.iter().find(|known| **known == name) {
             self.status_functions.push(known);
-        } else if name.starts_with(|c: char| c.is_ascii_alphabetic()) && !FUNCTIONS.contains(&name)
-        {
+        } else if name.starts_with(|c: char| c.is_ascii_alphabetic()) && !FUNCTIONS.contains(&name) {
             let candidates = STATUS_FUNCTIONS.into_iter().chain(FUNCTIONS).chain(MACROS);
             let hint = nearest(name, candidates).map(|near| format!("did you mean `{near}`?"));
             let span = self.call_span(expr.id, name);
-            let unknown = Diagnostic::error(
-                self.source,
-                Code::Expression,
-                span,
-                format!("there is no function `{name}`"),
-            );
+            let unknown =
+                Diagnostic::error(self.source, Code::Expression, span, format!("there is no function `{name}`"));
             self.found.push(unknown.maybe_hint(hint));
         }
-        call.target
-            .iter()
-            .for_each(|target| self.visit(target, bound));
-        call.args
-            .iter()
-            .for_each(|argument| self.visit(argument, bound));
+        call.target.iter().for_each(|target| self.visit(target, bound));
+        call.args.iter().for_each(|argument| self.visit(argument, bound));
     }
 
     fn visit_indices<'e>(&mut self, expr: &'e IdedExpr, bound: &mut Vec<&'e str>) {
@@ -197,31 +154,21 @@ impl Walk<'_> {
             "env" => self.variable(span, segments, tested),
             _ if ROOTS.contains(&name) || TYPES.contains(&name) => {}
             _ => {
-                let dash = span
-                    .start
-                    .checked_sub(1)
-                    .is_some_and(|before| self.source.slice(&(before..span.start)) == "-");
+                let dash =
+                    span.start.checked_sub(1).is_some_and(|before| self.source.slice(&(before..span.start)) == "-");
                 let hint = match nearest(name, ROOTS) {
                     Some(near) => format!("did you mean `{near}`?"),
-                    None if dash => {
-                        "a name with `-` needs brackets: `steps[\"NAME\"].OUTPUT`".to_string()
-                    }
+                    None if dash => "a name with `-` needs brackets: `steps[\"NAME\"].OUTPUT`".to_string(),
                     None => format!("expressions see {}; text needs quotes", list(ROOTS)),
                 };
                 let message = format!("there is no variable `{name}`");
-                self.found.push(
-                    Diagnostic::error(self.source, Code::Expression, span, message).hint(hint),
-                );
+                self.found.push(Diagnostic::error(self.source, Code::Expression, span, message).hint(hint));
             }
         }
     }
 
     fn step(&mut self, span: Span, segments: &[Segment<'_>], tested: bool) {
-        let Some(Segment {
-            name: Some(step),
-            id,
-        }) = segments.first()
-        else {
+        let Some(Segment { name: Some(step), id }) = segments.first() else {
             self.found.push(
                 Diagnostic::error(self.source, Code::Expression, span, "`steps` needs the name of a step")
                     .hint("write `steps.NAME.OUTPUT` or `steps[\"NAME\"].OUTPUT`; the name cannot be computed"),
@@ -243,11 +190,7 @@ impl Walk<'_> {
     }
 
     fn variable(&mut self, span: Span, segments: &[Segment<'_>], tested: bool) {
-        let Some(Segment {
-            name: Some(name),
-            id,
-        }) = segments.first()
-        else {
+        let Some(Segment { name: Some(name), id }) = segments.first() else {
             return;
         };
         if tested {
@@ -262,8 +205,7 @@ impl Walk<'_> {
             |near| format!("did you mean `{near}`?"),
         );
         let message = format!("the variable `{name}` is not set");
-        let unset = Diagnostic::error(self.source, Code::UnsetVariable, span.start..end, message)
-            .hint(hint);
+        let unset = Diagnostic::error(self.source, Code::UnsetVariable, span.start..end, message).hint(hint);
         self.unset.push((name.to_string(), unset));
     }
 
@@ -278,11 +220,7 @@ impl Walk<'_> {
         let span = self.span(id);
         match self.source.slice(&span) {
             "." => {
-                let start = self
-                    .info
-                    .offset_for(id)
-                    .map_or(0, |(start, _)| start as usize)
-                    + 1;
+                let start = self.info.offset_for(id).map_or(0, |(start, _)| start as usize) + 1;
                 self.place(start)..self.place(start + name.len())
             }
             _ => span,
@@ -291,42 +229,24 @@ impl Walk<'_> {
 
     /// A call is known by its opening parenthesis: the name stands before it.
     fn call_span(&self, id: u64, name: &str) -> Span {
-        let start = self
-            .info
-            .offset_for(id)
-            .map_or(0, |(start, _)| start as usize);
+        let start = self.info.offset_for(id).map_or(0, |(start, _)| start as usize);
         let span = self.place(start.saturating_sub(name.len()))..self.place(start);
-        if self.source.slice(&span) == name {
-            span
-        } else {
-            self.span(id)
-        }
+        if self.source.slice(&span) == name { span } else { self.span(id) }
     }
 
     fn place(&self, byte: usize) -> usize {
-        self.places
-            .get(byte)
-            .or(self.places.last())
-            .copied()
-            .unwrap_or(0)
+        self.places.get(byte).or(self.places.last()).copied().unwrap_or(0)
     }
 }
 
 /// The identifier that a path of selections and indices begins with; None if it begins with anything else.
-fn path<'e>(
-    expr: &'e IdedExpr,
-    segments: &mut Vec<Segment<'e>>,
-    tested: &mut bool,
-) -> Option<&'e IdedExpr> {
+fn path<'e>(expr: &'e IdedExpr, segments: &mut Vec<Segment<'e>>, tested: &mut bool) -> Option<&'e IdedExpr> {
     match &expr.expr {
         Expr::Ident(_) => Some(expr),
         Expr::Select(select) => {
             let root = path(&select.operand, segments, tested)?;
             *tested |= select.test;
-            segments.push(Segment {
-                name: Some(&select.field),
-                id: expr.id,
-            });
+            segments.push(Segment { name: Some(&select.field), id: expr.id });
             Some(root)
         }
         Expr::Call(call) if call.func_name == "_[_]" && call.args.len() == 2 => {
@@ -335,10 +255,7 @@ fn path<'e>(
                 Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
                 _ => None,
             };
-            segments.push(Segment {
-                name,
-                id: call.args[1].id,
-            });
+            segments.push(Segment { name, id: call.args[1].id });
             Some(root)
         }
         _ => None,
@@ -363,16 +280,8 @@ mod tests {
     #[test]
     fn the_functions_listed_are_those_of_the_library() {
         let exists = |name: &str| {
-            [
-                format!("{name}()"),
-                format!("{name}('1')"),
-                format!("'1'.{name}('1')"),
-            ]
-            .iter()
-            .any(|call| {
-                let result = cel::Program::compile(call)
-                    .unwrap()
-                    .execute(&cel::Context::default());
+            [format!("{name}()"), format!("{name}('1')"), format!("'1'.{name}('1')")].iter().any(|call| {
+                let result = cel::Program::compile(call).unwrap().execute(&cel::Context::default());
                 !matches!(result, Err(cel::ExecutionError::UndeclaredReference(_)))
             })
         };

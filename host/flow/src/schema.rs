@@ -11,9 +11,7 @@ use std::collections::BTreeMap;
 
 /// The schema as JSON (draft 2020-12).
 pub fn json_schema() -> Value {
-    let schema = SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<File>();
+    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<File>();
     let mut schema = schema.to_value();
     remove_null(&mut schema);
     schema
@@ -181,14 +179,9 @@ mod tests {
     fn the_schema_has_exactly_the_fields_that_are_read() {
         let schema = json_schema();
         let check = |place: &str, fields: &[&str]| {
-            let properties = schema
-                .pointer(&format!("{place}/properties"))
-                .and_then(|p| p.as_object());
-            let names: BTreeSet<&str> = properties
-                .unwrap_or_else(|| panic!("{place}"))
-                .keys()
-                .map(String::as_str)
-                .collect();
+            let properties = schema.pointer(&format!("{place}/properties")).and_then(|p| p.as_object());
+            let names: BTreeSet<&str> =
+                properties.unwrap_or_else(|| panic!("{place}")).keys().map(String::as_str).collect();
             assert_eq!(names, fields.iter().copied().collect(), "{place}");
         };
         check("", file::FILE_FIELDS);

@@ -59,18 +59,10 @@ impl Plan {
 
     /// Dependencies come first in a plan, so one pass sees chains of survivors.
     fn add_survivors(&self, chosen: &mut BTreeSet<usize>) {
-        let touched: Vec<_> = chosen
-            .iter()
-            .map(|index| self.nodes[*index].id.image.clone())
-            .collect();
+        let touched: Vec<_> = chosen.iter().map(|index| self.nodes[*index].id.image.clone()).collect();
         for (index, node) in self.nodes.iter().enumerate() {
-            let waits = node
-                .dependencies
-                .iter()
-                .any(|edge| chosen.contains(&edge.node));
-            if touched.contains(&node.id.image)
-                && (node.step.finally || (node.step.survives_failure() && waits))
-            {
+            let waits = node.dependencies.iter().any(|edge| chosen.contains(&edge.node));
+            if touched.contains(&node.id.image) && (node.step.finally || (node.step.survives_failure() && waits)) {
                 chosen.insert(index);
             }
         }
@@ -85,57 +77,32 @@ impl Plan {
                 edge.node = place(edge.node)?;
                 Some(edge)
             });
-            Node {
-                id: node.id.clone(),
-                step: node.step.clone(),
-                dependencies: kept.collect(),
-            }
+            Node { id: node.id.clone(), step: node.step.clone(), dependencies: kept.collect() }
         });
-        Plan {
-            nodes: nodes.collect(),
-            source: self.source.clone(),
-            variables: self.variables.clone(),
-        }
+        Plan { nodes: nodes.collect(), source: self.source.clone(), variables: self.variables.clone() }
     }
 
     fn resolve(&self, target: &str) -> Result<Vec<usize>, TargetError> {
         let matching = |test: &dyn Fn(&Node) -> bool| -> Vec<usize> {
-            self.nodes
-                .iter()
-                .enumerate()
-                .filter(|(_, node)| test(node))
-                .map(|(index, _)| index)
-                .collect()
+            self.nodes.iter().enumerate().filter(|(_, node)| test(node)).map(|(index, _)| index).collect()
         };
         let exact = matching(&|node| node.id.to_string() == target);
         if !exact.is_empty() {
             return Ok(exact);
         }
         let image = matching(&|node| {
-            node.id
-                .image
-                .as_ref()
-                .is_some_and(|(image, tag)| image == target || format!("{image}:{tag}") == target)
+            node.id.image.as_ref().is_some_and(|(image, tag)| image == target || format!("{image}:{tag}") == target)
         });
         if !image.is_empty() {
             return Ok(image);
         }
         let named = matching(&|node| node.id.step == target);
         match named.len() {
-            0 => Err(TargetError::Unknown {
-                target: target.to_string(),
-                hint: self.hint(target),
-            }),
+            0 => Err(TargetError::Unknown { target: target.to_string(), hint: self.hint(target) }),
             1 => Ok(named),
             _ => {
-                let candidates = named
-                    .iter()
-                    .map(|index| self.nodes[*index].id.to_string())
-                    .collect();
-                Err(TargetError::Ambiguous {
-                    target: target.to_string(),
-                    candidates,
-                })
+                let candidates = named.iter().map(|index| self.nodes[*index].id.to_string()).collect();
+                Err(TargetError::Ambiguous { target: target.to_string(), candidates })
             }
         }
     }

@@ -19,10 +19,7 @@ impl Source {
         if text.starts_with('\u{feff}') {
             text.drain(..'\u{feff}'.len_utf8());
         }
-        Source {
-            name: name.into(),
-            text,
-        }
+        Source { name: name.into(), text }
     }
 
     /// The name given.
@@ -44,18 +41,23 @@ impl Source {
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
         let before = &self.text[..self.floor(offset)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (
-            before.matches('\n').count() + 1,
-            before[line_start..].chars().count() + 1,
-        )
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+
+    /// The same text with asterisks at some places; every other place stays where it is.
+    pub(crate) fn blot(&self, spans: &[Span]) -> Source {
+        let mut bytes = self.text.clone().into_bytes();
+        for span in spans {
+            let blots = bytes[self.clamp(span)].iter_mut();
+            blots.filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
+        }
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        Source { name: self.name.clone(), text }
     }
 
     /// The byte offset of a character offset.
     pub(crate) fn byte_of_char(&self, chars: usize) -> usize {
-        self.text
-            .char_indices()
-            .nth(chars)
-            .map_or(self.text.len(), |(at, _)| at)
+        self.text.char_indices().nth(chars).map_or(self.text.len(), |(at, _)| at)
     }
 
     /// The same place, moved onto character boundaries inside the text.

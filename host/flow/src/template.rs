@@ -51,13 +51,10 @@ impl Template {
             Piece::Text(text) => Some(Part::Text(text)),
             Piece::Code(range) => {
                 let places = &places[range.start..=range.end];
-                Expression::compile(source, &text[range], places, variables, found)
-                    .map(Part::Expression)
+                Expression::compile(source, &text[range], places, variables, found).map(Part::Expression)
             }
         });
-        Template {
-            parts: parts.collect(),
-        }
+        Template { parts: parts.collect() }
     }
 
     /// The expressions in it.
@@ -70,7 +67,7 @@ impl Template {
 
     /// The value: of any type if the text is one expression, else text, in which `null` is nothing and lists
     /// and maps are JSON.
-    pub fn evaluate(&self, scope: &Scope) -> Result<Value, Diagnostic> {
+    pub fn evaluate(&self, scope: &Scope) -> Result<Value, Box<Diagnostic>> {
         if let [Part::Expression(only)] = self.parts.as_slice() {
             return only.evaluate(scope);
         }
@@ -117,9 +114,7 @@ fn split(text: &str) -> Result<Vec<Piece>, usize> {
             pieces.push(Piece::Text(std::mem::take(&mut plain)));
         }
         let start = next + OPEN.len();
-        let end = closing(&text[start..])
-            .map(|found| start + found)
-            .ok_or(next)?;
+        let end = closing(&text[start..]).map(|found| start + found).ok_or(next)?;
         pieces.push(Piece::Code(start..end));
         at = end + 2;
     }
@@ -167,11 +162,7 @@ mod tests {
                 };
                 pieces.into_iter().map(show).collect::<Vec<_>>()
             });
-            assert_eq!(
-                shown,
-                expected.map(|parts| parts.into_iter().map(str::to_string).collect()),
-                "{text}"
-            );
+            assert_eq!(shown, expected.map(|parts| parts.into_iter().map(str::to_string).collect()), "{text}");
         };
         check("a${{ b }}c", Ok(vec!["a", "< b >", "c"]));
         check("${{ '}}' }}", Ok(vec!["< '}}' >"]));

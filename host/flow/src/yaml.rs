@@ -58,12 +58,7 @@ impl Node {
 /// Reads one document. What makes no sense as YAML goes to `found`; a duplicate key is told and the first kept.
 pub(crate) fn read(source: &Arc<Source>, found: &mut Vec<Diagnostic>) -> Option<Node> {
     if source.text().len() > MAX_BYTES {
-        found.push(Diagnostic::error(
-            source,
-            Code::Syntax,
-            0..0,
-            format!("the file is larger than {MAX_BYTES} bytes"),
-        ));
+        found.push(Diagnostic::error(source, Code::Syntax, 0..0, format!("the file is larger than {MAX_BYTES} bytes")));
         return None;
     }
     let raw = match parse(source, DuplicateKeyPolicy::Error) {
@@ -100,9 +95,7 @@ fn parse(source: &Source, duplicate_keys: DuplicateKeyPolicy) -> Result<Spanned<
 }
 
 fn describe(source: &Arc<Source>, error: &Error) -> Diagnostic {
-    let span = error
-        .location()
-        .map_or(0..0, |location| span_of(source, &location));
+    let span = error.location().map_or(0..0, |location| span_of(source, &location));
     let wrong = |code, message: &str| Diagnostic::error(source, code, span.clone(), message);
     match error.without_snippet() {
         Error::DuplicateMappingKey { key, .. } => {
@@ -111,25 +104,15 @@ fn describe(source: &Arc<Source>, error: &Error) -> Diagnostic {
                 .label("the second one")
                 .hint("keep one of the two")
         }
-        Error::MultipleDocuments { .. } => {
-            wrong(Code::Syntax, "the file holds more than one YAML document")
-                .hint("remove everything from the second `---` on")
-        }
-        Error::UnknownAnchor { .. } => wrong(Code::Syntax, "this alias has no anchor").hint(
-            "an alias `*name` needs an anchor `&name` before it; quote text that begins with `*`",
-        ),
-        Error::RecursiveReferencesRequireWeakTypes { .. } => {
-            wrong(Code::Syntax, "this alias contains itself")
-        }
-        Error::Budget { .. } => wrong(
-            Code::Syntax,
-            "the file is nested too deeply or expands to too much",
-        ),
+        Error::MultipleDocuments { .. } => wrong(Code::Syntax, "the file holds more than one YAML document")
+            .hint("remove everything from the second `---` on"),
+        Error::UnknownAnchor { .. } => wrong(Code::Syntax, "this alias has no anchor")
+            .hint("an alias `*name` needs an anchor `&name` before it; quote text that begins with `*`"),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => wrong(Code::Syntax, "this alias contains itself"),
+        Error::Budget { .. } => wrong(Code::Syntax, "the file is nested too deeply or expands to too much"),
         _ => {
             let text = error.to_string();
-            let message = text
-                .rfind(" at line ")
-                .map_or(text.as_str(), |at| &text[..at]);
+            let message = text.rfind(" at line ").map_or(text.as_str(), |at| &text[..at]);
             let hint = match message {
                 tab if tab.starts_with("tabs ") => Some("indent with spaces"),
                 colon if colon.contains("':'") => {
@@ -144,23 +127,17 @@ fn describe(source: &Arc<Source>, error: &Error) -> Diagnostic {
 
 /// Adds the place of the first key to what was said about a duplicate.
 fn point_at_first(source: &Source, node: &Node, found: &mut [Diagnostic]) {
-    for duplicate in found
-        .iter_mut()
-        .filter(|d| d.code == Code::DuplicateKey && d.related.is_empty())
-    {
+    for duplicate in found.iter_mut().filter(|d| d.code == Code::DuplicateKey && d.related.is_empty()) {
         let name = source.slice(&duplicate.span).to_string();
         let column = source.line_column(duplicate.span.start).1;
         let mut first = None;
         visit_keys(node, &mut |key| {
-            let same =
-                source.slice(&key.span) == name && source.line_column(key.span.start).1 == column;
+            let same = source.slice(&key.span) == name && source.line_column(key.span.start).1 == column;
             if same && key.span.start < duplicate.span.start {
                 first = Some(key.span.clone());
             }
         });
-        duplicate
-            .related
-            .extend(first.map(|span| (span, "the first one".to_string())));
+        duplicate.related.extend(first.map(|span| (span, "the first one".to_string())));
     }
 }
 
@@ -179,16 +156,10 @@ fn span_of(source: &Source, location: &Location) -> Span {
     let span = location.span();
     let (start, end) = match (span.byte_offset(), span.byte_len()) {
         (Some(start), Some(len)) => (start as usize, (start + len) as usize),
-        _ => (
-            source.byte_of_char(span.offset() as usize),
-            source.byte_of_char((span.offset() + span.len()) as usize),
-        ),
+        _ => (source.byte_of_char(span.offset() as usize), source.byte_of_char((span.offset() + span.len()) as usize)),
     };
     let start = start.min(source.text().len());
-    let kept = source
-        .text()
-        .get(start..end.max(start))
-        .map_or(0, |text| text.trim_end().len());
+    let kept = source.text().get(start..end.max(start)).map_or(0, |text| text.trim_end().len());
     source.clamp(&(start..start + kept))
 }
 
@@ -197,20 +168,9 @@ fn convert(source: &Arc<Source>, raw: Spanned<Raw>, found: &mut Vec<Diagnostic>)
     match raw.value {
         Raw::Scalar(value) => Node { value, span },
         Raw::List(items) => {
-            let items: Vec<Node> = items
-                .into_iter()
-                .map(|item| convert(source, item, found))
-                .collect();
-            let span = collection_span(
-                source,
-                span,
-                items.first().map(|n| &n.span),
-                items.last().map(|n| &n.span),
-            );
-            Node {
-                value: Value::List(items),
-                span,
-            }
+            let items: Vec<Node> = items.into_iter().map(|item| convert(source, item, found)).collect();
+            let span = collection_span(source, span, items.first().map(|n| &n.span), items.last().map(|n| &n.span));
+            Node { value: Value::List(items), span }
         }
         Raw::Map(entries) => {
             let mut kept = Vec::with_capacity(entries.len());
@@ -221,25 +181,14 @@ fn convert(source: &Arc<Source>, raw: Spanned<Raw>, found: &mut Vec<Diagnostic>)
                     None => continue,
                 }
             }
-            let span = collection_span(
-                source,
-                span,
-                kept.first().map(|(k, _)| &k.span),
-                kept.last().map(|(_, n)| &n.span),
-            );
-            Node {
-                value: Value::Map(kept),
-                span,
-            }
+            let span =
+                collection_span(source, span, kept.first().map(|(k, _)| &k.span), kept.last().map(|(_, n)| &n.span));
+            Node { value: Value::Map(kept), span }
         }
     }
 }
 
-fn convert_key(
-    source: &Arc<Source>,
-    raw: Spanned<Raw>,
-    found: &mut Vec<Diagnostic>,
-) -> Option<Key> {
+fn convert_key(source: &Arc<Source>, raw: Spanned<Raw>, found: &mut Vec<Diagnostic>) -> Option<Key> {
     let span = span_of(source, &raw.defined);
     let name = match raw.value {
         Raw::Scalar(Value::Text(name)) => name,
@@ -263,19 +212,10 @@ fn collection_span(source: &Source, span: Span, first: Option<&Span>, last: Opti
     }
     let inner_end = last.map_or(span.start + 1, |last| last.end.max(span.start + 1));
     let rest = source.text().get(inner_end..).unwrap_or("");
-    let close = rest
-        .find(['}', ']'])
-        .filter(|at| rest[..*at].chars().all(|c| c.is_whitespace() || c == ','));
+    let close = rest.find(['}', ']']).filter(|at| rest[..*at].chars().all(|c| c.is_whitespace() || c == ','));
     let end = close.map_or(inner_end, |at| inner_end + at + 1);
-    let one_line = source
-        .text()
-        .get(span.start..end)
-        .is_some_and(|text| !text.contains('\n'));
-    if one_line {
-        span.start..end
-    } else {
-        span.start..span.start + 1
-    }
+    let one_line = source.text().get(span.start..end).is_some_and(|text| !text.contains('\n'));
+    if one_line { span.start..end } else { span.start..span.start + 1 }
 }
 
 /// What serde sees before places are worked out.
@@ -309,9 +249,7 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(Raw::Scalar(
-            i64::try_from(value).map_or(Value::UInt(value), Value::Int),
-        ))
+        Ok(Raw::Scalar(i64::try_from(value).map_or(Value::UInt(value), Value::Int)))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
@@ -351,106 +289,15 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 }
 
-/// Where each byte of a scalar's value stands in the file: the result has one entry per byte and one for the end.
-///
-/// Plain and quoted text on one line is the same text shifted; folding, block indentation and escapes make
-/// the two differ, so they are walked side by side.
-pub(crate) fn align(source: &Source, span: &Span, value: &str) -> Vec<usize> {
-    let raw = source.slice(span);
-    if let Some(at) = raw.find(value) {
-        return (0..=value.len()).map(|i| span.start + at + i).collect();
-    }
-    let escapes = raw.starts_with('"');
-    let mut places = Vec::with_capacity(value.len() + 1);
-    let mut at = usize::from(raw.starts_with(['"', '\'']));
-    for wanted in value.chars() {
-        let mut width = 0;
-        while let Some(c) = raw[at..].chars().next() {
-            if escapes && c == '\\' {
-                width = escape_width(&raw[at..]);
-                if raw[at + 1..].starts_with('\n') {
-                    at += width;
-                    continue;
-                }
-                break;
-            }
-            if c == wanted || (c.is_whitespace() && wanted.is_whitespace()) {
-                width = c.len_utf8();
-                break;
-            }
-            at += c.len_utf8();
-        }
-        places.extend(std::iter::repeat_n(span.start + at, wanted.len_utf8()));
-        at = (at + width).min(raw.len());
-    }
-    places.push(span.start + at);
-    places
-}
-
-/// Bytes of the escape that `text`, which begins with a backslash, begins with.
-fn escape_width(text: &str) -> usize {
-    let Some(kind) = text[1..].chars().next() else {
-        return 1;
-    };
-    let digits = match kind {
-        'x' => 2,
-        'u' => 4,
-        'U' => 8,
-        _ => 0,
-    };
-    let end = 1 + kind.len_utf8() + digits;
-    if text.is_char_boundary(end.min(text.len())) {
-        end.min(text.len())
-    } else {
-        1
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_place_inside_a_scalar_is_found_however_it_is_written() {
-        let cases = [
-            "a: x ${{ y }}\n",
-            "a: \"q\\\"\\n\\u00e9 ${{ y }}\"\n",
-            "a: 'it''s ${{ y }}'\n",
-            "a: |\n    one\n    two ${{ y }}\n",
-            "a: >-\n    one\n    two\n    ${{ y }}\n",
-            "a: \"one \\\n   two ${{ y }}\"\n",
-        ];
-        for text in cases {
-            let source = Arc::new(Source::new("f", text));
-            let node = read(&source, &mut Vec::new()).unwrap();
-            let Value::Map(entries) = &node.value else {
-                panic!("{text}")
-            };
-            let Value::Text(value) = &entries[0].1.value else {
-                panic!("{text}")
-            };
-            let places = align(&source, &entries[0].1.span, value);
-            assert_eq!(places.len(), value.len() + 1);
-            assert_eq!(
-                places[value.find("${{").unwrap()],
-                text.find("${{").unwrap(),
-                "{text}"
-            );
-            assert_eq!(
-                places[value.find('y').unwrap()],
-                text.find('y').unwrap(),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
     fn keys_keep_their_spelling() {
         let source = Arc::new(Source::new("f", "1.10: a\nyes: b\n0x1: c\n"));
         let node = read(&source, &mut Vec::new()).unwrap();
-        let Value::Map(entries) = node.value else {
-            panic!()
-        };
+        let Value::Map(entries) = node.value else { panic!() };
         let names: Vec<_> = entries.iter().map(|(key, _)| key.name.as_str()).collect();
         assert_eq!(names, ["1.10", "yes", "0x1"]);
     }

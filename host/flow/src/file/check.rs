@@ -47,24 +47,13 @@ pub(crate) fn is_image(need: &str) -> bool {
 pub(crate) fn split_image(reference: &str) -> (&str, &str) {
     let after_slash = reference.rfind('/').map_or(0, |at| at + 1);
     match reference[after_slash..].rfind(':') {
-        Some(colon) => (
-            &reference[..after_slash + colon],
-            &reference[after_slash + colon + 1..],
-        ),
+        Some(colon) => (&reference[..after_slash + colon], &reference[after_slash + colon + 1..]),
         None => (reference, "latest"),
     }
 }
 
-fn check_step(
-    file: &FlowFile,
-    flow: &Flow,
-    step: &Step,
-    name: &str,
-    span: &Span,
-    found: &mut Vec<Diagnostic>,
-) {
-    let wrong =
-        |code, message: String| Diagnostic::error(&file.source, code, span.clone(), message);
+fn check_step(file: &FlowFile, flow: &Flow, step: &Step, name: &str, span: &Span, found: &mut Vec<Diagnostic>) {
+    let wrong = |code, message: String| Diagnostic::error(&file.source, code, span.clone(), message);
     if name == step.name.value {
         let message = format!("the step `{name}` waits for itself");
         found.push(wrong(Code::Cycle, message).related(step.name.span.clone(), "this step"));
@@ -82,7 +71,9 @@ fn check_step(
         }
         (Some(near), _) => format!("did you mean `{near}`?"),
         (None, _) => match file.flows.iter().find(|other| other.step(name).is_some()) {
-            Some(_) => "a step of that name is in another flow; across flows, write `needs: [\"IMAGE:TAG\"]`".to_string(),
+            Some(_) => {
+                "a step of that name is in another flow; across flows, write `needs: [\"IMAGE:TAG\"]`".to_string()
+            }
             None => format!("the steps of this flow are {}", list(names())),
         },
     };
@@ -91,24 +82,14 @@ fn check_step(
 
 fn check_image(file: &FlowFile, flow: &Flow, need: &Located<String>, found: &mut Vec<Diagnostic>) {
     let (name, tag) = split_image(&need.value);
-    let wrong =
-        |code, message: String| Diagnostic::error(&file.source, code, need.span.clone(), message);
-    if flow
-        .image
-        .as_ref()
-        .is_some_and(|(image, own)| image == name && own == tag)
-    {
+    let wrong = |code, message: String| Diagnostic::error(&file.source, code, need.span.clone(), message);
+    if flow.image.as_ref().is_some_and(|(image, own)| image == name && own == tag) {
         found.push(
-            wrong(Code::Cycle, format!("`{name}:{tag}` waits for itself"))
-                .hint("name the step instead of the image"),
+            wrong(Code::Cycle, format!("`{name}:{tag}` waits for itself")).hint("name the step instead of the image"),
         );
         return;
     }
-    let all = file
-        .flows
-        .iter()
-        .filter_map(|flow| flow.image.as_ref())
-        .map(|(name, tag)| format!("{name}:{tag}"));
+    let all = file.flows.iter().filter_map(|flow| flow.image.as_ref()).map(|(name, tag)| format!("{name}:{tag}"));
     let all: Vec<String> = all.collect();
     let wanted = format!("{name}:{tag}");
     if all.contains(&wanted) {
@@ -116,21 +97,10 @@ fn check_image(file: &FlowFile, flow: &Flow, need: &Located<String>, found: &mut
     }
     let hint = match nearest(&wanted, all.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if all.is_empty() => {
-            "this file builds no named image; `needs` names steps".to_string()
-        }
-        None => format!(
-            "the images of this file are {}",
-            list(all.iter().map(String::as_str))
-        ),
+        None if all.is_empty() => "this file builds no named image; `needs` names steps".to_string(),
+        None => format!("the images of this file are {}", list(all.iter().map(String::as_str))),
     };
-    found.push(
-        wrong(
-            Code::UnknownStep,
-            format!("this file does not build `{wanted}`"),
-        )
-        .hint(hint),
-    );
+    found.push(wrong(Code::UnknownStep, format!("this file does not build `{wanted}`")).hint(hint));
 }
 
 fn check_uses(file: &FlowFile, options: &ParseOptions, step: &Step, found: &mut Vec<Diagnostic>) {
@@ -138,12 +108,8 @@ fn check_uses(file: &FlowFile, options: &ParseOptions, step: &Step, found: &mut 
         return;
     };
     let uses = step.uses.value.as_str();
-    let names = || {
-        file.plugins
-            .iter()
-            .map(|plugin| plugin.name.value.as_str())
-            .chain(bundled.iter().map(String::as_str))
-    };
+    let names =
+        || file.plugins.iter().map(|plugin| plugin.name.value.as_str()).chain(bundled.iter().map(String::as_str));
     if uses.is_empty() || uses.contains([':', '/']) || names().any(|name| name == uses) {
         return;
     }
@@ -164,17 +130,11 @@ fn check_condition(step: &Step, found: &mut Vec<Diagnostic>) {
     let Some(Condition::Expression(expression)) = &step.condition else {
         return;
     };
-    let waits = step.finally
-        || step.input.is_some()
-        || !step.needs.is_empty()
-        || references(step).next().is_some();
+    let waits = step.finally || step.input.is_some() || !step.needs.is_empty() || references(step).next().is_some();
     if expression.calls("failure") && !expression.calls("always") && !waits {
         found.push(
             expression
-                .remark(
-                    Code::NeverRuns,
-                    "`failure()` never holds: this step waits for nothing",
-                )
+                .remark(Code::NeverRuns, "`failure()` never holds: this step waits for nothing")
                 .hint("add `finally: true` to run after all other steps, or `needs`"),
         );
     }

@@ -13,18 +13,12 @@ pub(crate) const PLUGIN_FIELDS: &[&str] = &["from", "allow"];
 pub(crate) const IMAGE_FIELDS: &[&str] = &["push", "tags"];
 pub(crate) const PUSH_FIELDS: &[&str] = &["registry", "override_user", "skip"];
 pub(crate) const TAG_FIELDS: &[&str] = &["flow"];
-pub(crate) const STEP_FIELDS: &[&str] = &[
-    "uses",
-    "with",
-    "in",
-    "needs",
-    "if",
-    "timeout",
-    "retry",
-    "continue_on_error",
-    "finally",
-];
+pub(crate) const STEP_FIELDS: &[&str] =
+    &["uses", "with", "in", "needs", "if", "timeout", "retry", "continue_on_error", "finally"];
 pub(crate) const RETRY_FIELDS: &[&str] = &["attempts", "delay", "backoff"];
+
+/// What is said about a field that is not there: its kind, the message and the hint.
+pub(crate) type Advice = (Code, String, String);
 
 /// The entries of one map, and where to complain.
 pub(crate) struct Fields<'a> {
@@ -56,19 +50,10 @@ fn wrong_type(
     expected: &str,
     hint: Option<String>,
 ) -> Diagnostic {
-    let span = if node.value == Value::Null && node.span.is_empty() {
-        at.clone()
-    } else {
-        node.span.clone()
-    };
-    Diagnostic::error(
-        source,
-        Code::WrongType,
-        span,
-        format!("{what} must be {expected}, this is {}", node.kind()),
-    )
-    .label(format!("expected {expected}"))
-    .maybe_hint(hint)
+    let span = if node.value == Value::Null && node.span.is_empty() { at.clone() } else { node.span.clone() };
+    Diagnostic::error(source, Code::WrongType, span, format!("{what} must be {expected}, this is {}", node.kind()))
+        .label(format!("expected {expected}"))
+        .maybe_hint(hint)
 }
 
 impl<'a> Fields<'a> {
@@ -79,40 +64,25 @@ impl<'a> Fields<'a> {
         entries: &'a [(Key, Node)],
         known: &[&str],
         what: &str,
-        advice: &dyn Fn(&str) -> Option<(Code, String, String)>,
+        advice: &dyn Fn(&str) -> Option<Advice>,
         found: &mut Vec<Diagnostic>,
     ) -> Fields<'a> {
-        for (key, _) in entries
-            .iter()
-            .filter(|(key, _)| !known.contains(&key.name.as_str()))
-        {
-            let unknown =
-                |code, message| Diagnostic::error(source, code, key.span.clone(), message);
-            found.push(
-                match (advice(&key.name), nearest(&key.name, known.iter().copied())) {
-                    (Some((code, message, hint)), _) => unknown(code, message).hint(hint),
-                    (None, Some(near)) => unknown(
-                        Code::UnknownField,
-                        format!("{what} has no field `{}`", key.name),
-                    )
+        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.name.as_str())) {
+            let unknown = |code, message| Diagnostic::error(source, code, key.span.clone(), message);
+            found.push(match (advice(&key.name), nearest(&key.name, known.iter().copied())) {
+                (Some((code, message, hint)), _) => unknown(code, message).hint(hint),
+                (None, Some(near)) => unknown(Code::UnknownField, format!("{what} has no field `{}`", key.name))
                     .hint(format!("did you mean `{near}`?")),
-                    (None, None) => unknown(
-                        Code::UnknownField,
-                        format!("{what} has no field `{}`", key.name),
-                    )
+                (None, None) => unknown(Code::UnknownField, format!("{what} has no field `{}`", key.name))
                     .hint(format!("its fields are {}", list(known.iter().copied()))),
-                },
-            );
+            });
         }
         Fields { source, entries }
     }
 
     /// Key and value of a field.
     pub fn get(&self, name: &str) -> Option<(&'a Key, &'a Node)> {
-        self.entries
-            .iter()
-            .find(|(key, _)| key.name == name)
-            .map(|(key, node)| (key, node))
+        self.entries.iter().find(|(key, _)| key.name == name).map(|(key, node)| (key, node))
     }
 
     /// A field that holds text.
@@ -122,34 +92,17 @@ impl<'a> Fields<'a> {
     }
 
     /// A value that must be text.
-    pub fn as_text(
-        &self,
-        what: &str,
-        at: &Span,
-        node: &Node,
-        found: &mut Vec<Diagnostic>,
-    ) -> Option<Located<String>> {
+    pub fn as_text(&self, what: &str, at: &Span, node: &Node, found: &mut Vec<Diagnostic>) -> Option<Located<String>> {
         match &node.value {
-            Value::Text(text) if !text.trim().is_empty() => {
-                Some(Located::new(text.clone(), node.span.clone()))
-            }
+            Value::Text(text) if !text.trim().is_empty() => Some(Located::new(text.clone(), node.span.clone())),
             Value::Text(_) => {
                 let message = format!("{what} must not be empty");
-                found.push(Diagnostic::error(
-                    self.source,
-                    Code::InvalidValue,
-                    node.span.clone(),
-                    message,
-                ));
+                found.push(Diagnostic::error(self.source, Code::InvalidValue, node.span.clone(), message));
                 None
             }
             value => {
-                let scalar = matches!(
-                    value,
-                    Value::Bool(_) | Value::Int(_) | Value::UInt(_) | Value::Float(_)
-                );
-                let hint =
-                    scalar.then(|| format!("quote it: \"{}\"", self.source.slice(&node.span)));
+                let scalar = matches!(value, Value::Bool(_) | Value::Int(_) | Value::UInt(_) | Value::Float(_));
+                let hint = scalar.then(|| format!("quote it: \"{}\"", self.source.slice(&node.span)));
                 found.push(wrong_type(self.source, node, at, what, "text", hint));
                 None
             }
@@ -165,26 +118,15 @@ impl<'a> Fields<'a> {
             Value::Bool(value) => *value,
             value => {
                 let hint = match value {
-                    Value::Text(text)
-                        if ["yes", "on", "y"].contains(&text.to_lowercase().as_str()) =>
-                    {
+                    Value::Text(text) if ["yes", "on", "y"].contains(&text.to_lowercase().as_str()) => {
                         Some("write `true`".to_string())
                     }
-                    Value::Text(text)
-                        if ["no", "off", "n"].contains(&text.to_lowercase().as_str()) =>
-                    {
+                    Value::Text(text) if ["no", "off", "n"].contains(&text.to_lowercase().as_str()) => {
                         Some("write `false`".to_string())
                     }
                     _ => None,
                 };
-                found.push(wrong_type(
-                    self.source,
-                    node,
-                    &key.span,
-                    &format!("`{name}`"),
-                    "true or false",
-                    hint,
-                ));
+                found.push(wrong_type(self.source, node, &key.span, &format!("`{name}`"), "true or false", hint));
                 false
             }
         }
@@ -197,28 +139,15 @@ impl<'a> Fields<'a> {
     }
 
     /// Complains about the type of a field's value.
-    pub fn wrong_type(
-        &self,
-        name: &str,
-        expected: &str,
-        hint: Option<String>,
-        found: &mut Vec<Diagnostic>,
-    ) {
+    pub fn wrong_type(&self, name: &str, expected: &str, hint: Option<String>, found: &mut Vec<Diagnostic>) {
         let Some((key, node)) = self.get(name) else {
             return;
         };
-        found.push(wrong_type(
-            self.source,
-            node,
-            &key.span,
-            &format!("`{name}`"),
-            expected,
-            hint,
-        ));
+        found.push(wrong_type(self.source, node, &key.span, &format!("`{name}`"), expected, hint));
     }
 }
 
 /// Advice for maps of which users expect nothing that is not there.
-pub(crate) fn no_advice(_: &str) -> Option<(Code, String, String)> {
+pub(crate) fn no_advice(_: &str) -> Option<Advice> {
     None
 }

@@ -2,13 +2,13 @@
 
 pub(crate) mod check;
 mod fields;
+mod names;
 mod read;
 mod step;
 mod variables;
 
 pub(crate) use fields::{
-    FILE_FIELDS, IMAGE_FIELDS, PLUGIN_FIELDS, PUSH_FIELDS, REGISTRIES_FIELDS, RETRY_FIELDS,
-    STEP_FIELDS, TAG_FIELDS,
+    FILE_FIELDS, IMAGE_FIELDS, PLUGIN_FIELDS, PUSH_FIELDS, REGISTRIES_FIELDS, RETRY_FIELDS, STEP_FIELDS, TAG_FIELDS,
 };
 
 use crate::diagnostic::{Diagnostic, Report};
@@ -160,23 +160,15 @@ impl Retry {
 
     /// How long to wait after the attempt of that number, counted from 1.
     pub fn delay_after(&self, attempt: u32) -> Duration {
-        let factor = self
-            .backoff
-            .powi(attempt.saturating_sub(1).min(1000) as i32);
+        let factor = self.backoff.powi(attempt.saturating_sub(1).min(1000) as i32);
         let seconds = self.delay.as_secs_f64() * factor;
-        Duration::try_from_secs_f64(seconds)
-            .unwrap_or(Retry::MAX_DELAY)
-            .min(Retry::MAX_DELAY)
+        Duration::try_from_secs_f64(seconds).unwrap_or(Retry::MAX_DELAY).min(Retry::MAX_DELAY)
     }
 }
 
 impl Default for Retry {
     fn default() -> Retry {
-        Retry {
-            attempts: 1,
-            delay: Duration::from_secs(1),
-            backoff: 2.0,
-        }
+        Retry { attempts: 1, delay: Duration::from_secs(1), backoff: 2.0 }
     }
 }
 
@@ -213,6 +205,8 @@ impl FlowFile {
         match file {
             Some(mut file) if !report.has_errors() => {
                 file.warnings = report.diagnostics().to_vec();
+                // Of what is said later too, secrets in clear are blotted out.
+                file.source = file.warnings.first().map_or(file.source, |first| first.source.clone());
                 Ok(file)
             }
             _ => Err(report),
@@ -226,19 +220,10 @@ mod tests {
 
     #[test]
     fn waits_grow_and_end() {
-        let retry = Retry {
-            attempts: 9,
-            delay: Duration::from_secs(2),
-            backoff: 3.0,
-        };
-        let waits: Vec<u64> = [1, 2, 3, 4, 5, 6, 99_999]
-            .map(|n| retry.delay_after(n).as_secs())
-            .to_vec();
+        let retry = Retry { attempts: 9, delay: Duration::from_secs(2), backoff: 3.0 };
+        let waits: Vec<u64> = [1, 2, 3, 4, 5, 6, 99_999].map(|n| retry.delay_after(n).as_secs()).to_vec();
         assert_eq!(waits, [2, 6, 18, 54, 162, 300, 300]);
-        let steady = Retry {
-            backoff: 1.0,
-            ..retry
-        };
+        let steady = Retry { backoff: 1.0, ..retry };
         assert_eq!(steady.delay_after(7).as_secs(), 2);
     }
 }

@@ -1,9 +1,10 @@
 //! The sections of a flow file from its YAML tree; a mistake is noted and reading goes on.
 
-use super::fields::{Fields, entries, no_advice};
+use super::fields::{Advice, Fields, entries, no_advice};
+use super::names::{RESERVED, image_name_problem, is_name, tag_problem};
 use super::{
-    FILE_FIELDS, Flow, FlowFile, IMAGE_FIELDS, Image, PLUGIN_FIELDS, PUSH_FIELDS, ParseOptions,
-    Plugin, PushSettings, REGISTRIES_FIELDS, Registries, Step, TAG_FIELDS, check, step, variables,
+    FILE_FIELDS, Flow, FlowFile, IMAGE_FIELDS, Image, PLUGIN_FIELDS, PUSH_FIELDS, ParseOptions, Plugin, PushSettings,
+    REGISTRIES_FIELDS, Registries, Step, TAG_FIELDS, check, step, variables,
 };
 use crate::diagnostic::{Code, Diagnostic};
 use crate::parameters::plain_value;
@@ -20,11 +21,7 @@ pub(crate) struct Reader<'o> {
 
 impl<'o> Reader<'o> {
     pub fn new(source: Arc<Source>, options: &'o ParseOptions) -> Reader<'o> {
-        Reader {
-            source,
-            options,
-            found: Vec::new(),
-        }
+        Reader { source, options, found: Vec::new() }
     }
 
     /// The file, with whatever could be read of it.
@@ -39,14 +36,7 @@ impl<'o> Reader<'o> {
             return None;
         }
         let entries = entries(&source, &root, &root.span, "a flow file", &mut self.found)?;
-        let fields = Fields::new(
-            &source,
-            entries,
-            FILE_FIELDS,
-            "a flow file",
-            &file_advice,
-            &mut self.found,
-        );
+        let fields = Fields::new(&source, entries, FILE_FIELDS, "a flow file", &file_advice, &mut self.found);
         self.version(&fields);
         let mut file = FlowFile {
             source: source.clone(),
@@ -67,13 +57,8 @@ impl<'o> Reader<'o> {
         if fields.get("flow").is_none() && fields.get("images").is_none() {
             let start = entries.first().map_or(0..0, |(key, _)| key.span.clone());
             self.found.push(
-                Diagnostic::error(
-                    &source,
-                    Code::MissingField,
-                    start,
-                    "the file builds nothing",
-                )
-                .hint("add `images:` or `flow:`"),
+                Diagnostic::error(&source, Code::MissingField, start, "the file builds nothing")
+                    .hint("add `images:` or `flow:`"),
             );
         }
         check::check(&file, self.options, &mut self.found);
@@ -82,25 +67,15 @@ impl<'o> Reader<'o> {
 
     fn version(&mut self, fields: &Fields<'_>) {
         let Some((_, node)) = fields.get("version") else {
-            let missing = Diagnostic::error(
-                &self.source,
-                Code::MissingField,
-                0..0,
-                "`version` is missing",
-            );
-            self.found
-                .push(missing.hint("begin the file with `version: 1`"));
+            let missing = Diagnostic::error(&self.source, Code::MissingField, 0..0, "`version` is missing");
+            self.found.push(missing.hint("begin the file with `version: 1`"));
             return;
         };
         match &node.value {
             Value::Int(1) => {}
             Value::Int(_) | Value::UInt(_) => {
-                let message = format!(
-                    "version {} of the flow file is not known",
-                    self.source.slice(&node.span)
-                );
-                let wrong =
-                    Diagnostic::error(&self.source, Code::Unsupported, node.span.clone(), message);
+                let message = format!("version {} of the flow file is not known", self.source.slice(&node.span));
+                let wrong = Diagnostic::error(&self.source, Code::Unsupported, node.span.clone(), message);
                 self.found.push(wrong.hint("this release reads version 1"));
             }
             _ => fields.wrong_type("version", "the number 1", None, &mut self.found),
@@ -111,18 +86,9 @@ impl<'o> Reader<'o> {
         let Some(entries) = fields.map("registries", &mut self.found) else {
             return Registries::default();
         };
-        let fields = Fields::new(
-            fields.source,
-            entries,
-            REGISTRIES_FIELDS,
-            "`registries`",
-            &no_advice,
-            &mut self.found,
-        );
-        Registries {
-            pull: self.expanded(&fields, "pull"),
-            push: self.expanded(&fields, "push"),
-        }
+        let fields =
+            Fields::new(fields.source, entries, REGISTRIES_FIELDS, "`registries`", &no_advice, &mut self.found);
+        Registries { pull: self.expanded(&fields, "pull"), push: self.expanded(&fields, "push") }
     }
 
     fn expanded(&mut self, fields: &Fields<'_>, name: &str) -> Option<Located<String>> {
@@ -139,14 +105,7 @@ impl<'o> Reader<'o> {
             let Some(entries) = entries(source, node, &key.span, &what, &mut self.found) else {
                 continue;
             };
-            let fields = Fields::new(
-                source,
-                entries,
-                PLUGIN_FIELDS,
-                "a plugin",
-                &no_advice,
-                &mut self.found,
-            );
+            let fields = Fields::new(source, entries, PLUGIN_FIELDS, "a plugin", &no_advice, &mut self.found);
             if fields.get("from").is_none() {
                 self.found.push(
                     Diagnostic::error(source, Code::MissingField, key.span.clone(), format!("{what} has no `from`"))
@@ -154,14 +113,9 @@ impl<'o> Reader<'o> {
                 );
             }
             let allow = fields.map("allow", &mut self.found).unwrap_or_default();
-            let allow = allow
-                .iter()
-                .map(|(class, value)| (class.name.clone(), plain_value(value)))
-                .collect();
+            let allow = allow.iter().map(|(class, value)| (class.name.clone(), plain_value(value))).collect();
             let name = Located::new(key.name.clone(), key.span.clone());
-            let from = self
-                .expanded(&fields, "from")
-                .unwrap_or_else(|| Located::new(String::new(), key.span.clone()));
+            let from = self.expanded(&fields, "from").unwrap_or_else(|| Located::new(String::new(), key.span.clone()));
             plugins.push(Plugin { name, from, allow });
         }
         plugins
@@ -172,62 +126,34 @@ impl<'o> Reader<'o> {
         if let Some(problem) = image_name_problem(&key.name) {
             let message = format!("`{}` is not the name of an image: {problem}", key.name);
             let wrong = Diagnostic::error(&source, Code::InvalidValue, key.span.clone(), message);
-            let tagged = key
-                .name
-                .rsplit_once(':')
-                .filter(|(name, _)| image_name_problem(name).is_none());
-            self.found.push(wrong.maybe_hint(tagged.map(|(name, tag)| {
-                format!("the tag goes below: `{name}: {{ tags: {{ {tag}: ... }} }}`")
-            })));
+            let tagged = key.name.rsplit_once(':').filter(|(name, _)| image_name_problem(name).is_none());
+            self.found.push(wrong.maybe_hint(
+                tagged.map(|(name, tag)| format!("the tag goes below: `{name}: {{ tags: {{ {tag}: ... }} }}`")),
+            ));
         }
         let what = format!("the image `{}`", key.name);
-        let Some(entries_of_image) = entries(&source, node, &key.span, &what, &mut self.found)
-        else {
+        let Some(entries_of_image) = entries(&source, node, &key.span, &what, &mut self.found) else {
             return;
         };
-        let fields = Fields::new(
-            &source,
-            entries_of_image,
-            IMAGE_FIELDS,
-            "an image",
-            &image_advice,
-            &mut self.found,
-        );
+        let fields = Fields::new(&source, entries_of_image, IMAGE_FIELDS, "an image", &image_advice, &mut self.found);
         if fields.get("tags").is_none() {
             self.found.push(
-                Diagnostic::error(
-                    &source,
-                    Code::MissingField,
-                    key.span.clone(),
-                    format!("{what} has no `tags`"),
-                )
-                .hint("add `tags: { latest: { flow: ... } }`"),
+                Diagnostic::error(&source, Code::MissingField, key.span.clone(), format!("{what} has no `tags`"))
+                    .hint("add `tags: { latest: { flow: ... } }`"),
             );
         }
         let mut tags = Vec::new();
         for (tag, node) in fields.map("tags", &mut self.found).unwrap_or_default() {
             if let Some(problem) = tag_problem(&tag.name) {
                 let message = format!("`{}` is not a tag: {problem}", tag.name);
-                self.found.push(Diagnostic::error(
-                    &source,
-                    Code::InvalidValue,
-                    tag.span.clone(),
-                    message,
-                ));
+                self.found.push(Diagnostic::error(&source, Code::InvalidValue, tag.span.clone(), message));
             }
             tags.push(Located::new(tag.name.clone(), tag.span.clone()));
             let steps = self.tag(&what, tag, node);
-            file.flows.push(Flow {
-                image: Some((key.name.clone(), tag.name.clone())),
-                steps,
-            });
+            file.flows.push(Flow { image: Some((key.name.clone(), tag.name.clone())), steps });
         }
         let push = self.push(&fields);
-        file.images.push(Image {
-            name: Located::new(key.name.clone(), key.span.clone()),
-            push,
-            tags,
-        });
+        file.images.push(Image { name: Located::new(key.name.clone(), key.span.clone()), push, tags });
     }
 
     fn tag(&mut self, image: &str, tag: &Key, node: &Node) -> Vec<Step> {
@@ -236,40 +162,20 @@ impl<'o> Reader<'o> {
         let Some(entries) = entries(&source, node, &tag.span, &what, &mut self.found) else {
             return Vec::new();
         };
-        let fields = Fields::new(
-            &source,
-            entries,
-            TAG_FIELDS,
-            "a tag",
-            &tag_advice,
-            &mut self.found,
-        );
+        let fields = Fields::new(&source, entries, TAG_FIELDS, "a tag", &tag_advice, &mut self.found);
         if fields.get("flow").is_none() {
-            let missing = Diagnostic::error(
-                &source,
-                Code::MissingField,
-                tag.span.clone(),
-                format!("{what} has no `flow`"),
-            );
+            let missing =
+                Diagnostic::error(&source, Code::MissingField, tag.span.clone(), format!("{what} has no `flow`"));
             self.found.push(missing.hint("the steps go under `flow`"));
         }
-        fields
-            .map("flow", &mut self.found)
-            .map_or_else(Vec::new, |steps| self.steps(steps))
+        fields.map("flow", &mut self.found).map_or_else(Vec::new, |steps| self.steps(steps))
     }
 
     fn push(&mut self, fields: &Fields<'_>) -> PushSettings {
         let Some(entries) = fields.map("push", &mut self.found) else {
             return PushSettings::default();
         };
-        let fields = Fields::new(
-            fields.source,
-            entries,
-            PUSH_FIELDS,
-            "`push`",
-            &no_advice,
-            &mut self.found,
-        );
+        let fields = Fields::new(fields.source, entries, PUSH_FIELDS, "`push`", &no_advice, &mut self.found);
         PushSettings {
             registry: self.expanded(&fields, "registry"),
             override_user: self.expanded(&fields, "override_user"),
@@ -289,17 +195,8 @@ impl<'o> Reader<'o> {
 
     /// Names are used in expressions and in `IMAGE:TAG/STEP`.
     fn name(&mut self, key: &Key, what: &str) {
-        let wrong =
-            |code, message| Diagnostic::error(&self.source, code, key.span.clone(), message);
-        let valid = key
-            .name
-            .starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && key
-                .name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-            && key.name.len() <= 64;
-        if !valid {
+        let wrong = |code, message| Diagnostic::error(&self.source, code, key.span.clone(), message);
+        if !is_name(&key.name) {
             let message = format!("`{}` cannot be the name of {what}", key.name);
             self.found.push(
                 wrong(Code::InvalidValue, message)
@@ -307,115 +204,28 @@ impl<'o> Reader<'o> {
             );
         } else if what == "a step" && RESERVED.contains(&key.name.as_str()) {
             let message = format!("`{}` is a word of the expression language", key.name);
-            self.found
-                .push(wrong(Code::ReservedName, message).hint("call the step something else"));
+            self.found.push(wrong(Code::ReservedName, message).hint("call the step something else"));
         }
     }
 }
 
-/// Words that CEL's grammar refuses as a field, so that `steps.NAME` would not parse
-/// (github.com/google/cel-spec, langdef.md, "Syntax").
-const RESERVED: [&str; 20] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "while",
-];
-
-/// As in the distribution specification: lower-case parts between slashes.
-fn image_name_problem(name: &str) -> Option<&'static str> {
-    let (host, path) = match name.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => {
-            (Some(host), path)
-        }
-        _ => (None, name),
-    };
-    let part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && part.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && part
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c))
-    };
-    if name.len() > 255 {
-        return Some("it is longer than 255 bytes");
-    }
-    if host.is_some_and(|host| {
-        !host
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || ".-:".contains(c))
-    }) || !path.split('/').all(part)
-    {
-        return Some(
-            "it consists of lower-case letters, digits, `.`, `_` and `-`, in parts between `/`",
-        );
-    }
-    None
-}
-
-fn tag_problem(tag: &str) -> Option<&'static str> {
-    let valid = tag.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-        && tag
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        && tag.len() <= 128;
-    (!valid).then_some(
-        "it is at most 128 letters, digits, `.`, `_` and `-`, and does not begin with `.` or `-`",
-    )
-}
-
-fn file_advice(name: &str) -> Option<(Code, String, String)> {
+fn file_advice(name: &str) -> Option<Advice> {
     let hint = match name {
-        "steps" | "tasks" | "jobs" => {
-            "steps go under `flow`, or under `images: NAME: tags: TAG: flow`"
-        }
-        "containers" => {
-            "this is a field of crane.yaml; give the file with `coop flow -f crane.yaml`"
-        }
+        "steps" | "tasks" | "jobs" => "steps go under `flow`, or under `images: NAME: tags: TAG: flow`",
+        "containers" => "this is a field of crane.yaml; give the file with `coop flow -f crane.yaml`",
         _ => return None,
     };
-    Some((
-        Code::UnknownField,
-        format!("a flow file has no field `{name}`"),
-        hint.to_string(),
-    ))
+    Some((Code::UnknownField, format!("a flow file has no field `{name}`"), hint.to_string()))
 }
 
-fn image_advice(name: &str) -> Option<(Code, String, String)> {
-    let hint =
-        "every image has `tags`, and every tag its `flow`: `tags: { latest: { flow: ... } }`";
-    (name == "flow").then(|| {
-        (
-            Code::UnknownField,
-            "an image has no field `flow`".to_string(),
-            hint.to_string(),
-        )
-    })
+fn image_advice(name: &str) -> Option<Advice> {
+    let hint = "every image has `tags`, and every tag its `flow`: `tags: { latest: { flow: ... } }`";
+    (name == "flow").then(|| (Code::UnknownField, "an image has no field `flow`".to_string(), hint.to_string()))
 }
 
-fn tag_advice(name: &str) -> Option<(Code, String, String)> {
+fn tag_advice(name: &str) -> Option<Advice> {
     (name == "uses").then(|| {
         let message = "a tag has no field `uses`".to_string();
-        (
-            Code::UnknownField,
-            message,
-            "steps have names: `flow: { image: { uses: ... } }`".to_string(),
-        )
+        (Code::UnknownField, message, "steps have names: `flow: { image: { uses: ... } }`".to_string())
     })
 }

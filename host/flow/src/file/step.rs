@@ -1,13 +1,14 @@
 //! One step of a flow from its YAML tree; knows the fields of a step, not the other steps.
 
-use super::fields::{Fields, entries, no_advice};
+use super::fields::{Advice, Fields, entries, no_advice};
 use super::read::Reader;
 use super::{Condition, RETRY_FIELDS, Retry, STEP_FIELDS, Step};
+use crate::align::align;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::expression::Expression;
 use crate::parameters::Parameters;
 use crate::source::Located;
-use crate::yaml::{Key, Node, Value, align};
+use crate::yaml::{Key, Node, Value};
 use std::time::Duration;
 
 const MAX_ATTEMPTS: u32 = 100;
@@ -34,12 +35,7 @@ pub(super) fn read(reader: &mut Reader<'_>, key: &Key, node: &Node) -> Step {
     };
     let fields = Fields::new(&source, entries, STEP_FIELDS, "a step", &advice, found);
     if fields.get("uses").is_none() {
-        let missing = Diagnostic::error(
-            &source,
-            Code::MissingField,
-            key.span.clone(),
-            format!("{what} has no `uses`"),
-        );
+        let missing = Diagnostic::error(&source, Code::MissingField, key.span.clone(), format!("{what} has no `uses`"));
         found.push(missing.hint("name the plugin that does the work: `uses: script`"));
     }
     step.uses = fields.text("uses", found).unwrap_or(step.uses);
@@ -52,23 +48,15 @@ pub(super) fn read(reader: &mut Reader<'_>, key: &Key, node: &Node) -> Step {
     step.needs = needs(&fields, found);
     step.condition = condition(reader, &fields);
     let found = &mut reader.found;
-    step.timeout = fields
-        .get("timeout")
-        .and_then(|(_, node)| duration(&fields, "timeout", node, found));
+    step.timeout = fields.get("timeout").and_then(|(_, node)| duration(&fields, "timeout", node, found));
     step.retry = retry(&fields, found);
     step.continue_on_error = fields.flag("continue_on_error", found);
     step.finally = fields.flag("finally", found);
     step
 }
 
-fn advice(name: &str) -> Option<(Code, String, String)> {
-    let missing = |hint: &str| {
-        Some((
-            Code::UnknownField,
-            format!("a step has no field `{name}`"),
-            hint.to_string(),
-        ))
-    };
+fn advice(name: &str) -> Option<Advice> {
+    let missing = |hint: &str| Some((Code::UnknownField, format!("a step has no field `{name}`"), hint.to_string()));
     match name {
         "matrix" => Some((
             Code::Unsupported,
@@ -87,17 +75,11 @@ fn needs(fields: &Fields<'_>, found: &mut Vec<Diagnostic>) -> Vec<Located<String
         return Vec::new();
     };
     match &node.value {
-        Value::List(items) => items
-            .iter()
-            .filter_map(|item| fields.as_text("an entry of `needs`", &key.span, item, found))
-            .collect(),
+        Value::List(items) => {
+            items.iter().filter_map(|item| fields.as_text("an entry of `needs`", &key.span, item, found)).collect()
+        }
         Value::Text(name) => {
-            fields.wrong_type(
-                "needs",
-                "a list",
-                Some(format!("write `needs: [{name}]`")),
-                found,
-            );
+            fields.wrong_type("needs", "a list", Some(format!("write `needs: [{name}]`")), found);
             Vec::new()
         }
         _ => {
@@ -123,41 +105,18 @@ fn condition(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Condition> 
             let start = inner.map_or(0, |inner| inner.as_ptr() as usize - text.as_ptr() as usize);
             let inner = inner.unwrap_or(text);
             let places = &places[start..=start + inner.len()];
-            Expression::compile(
-                fields.source,
-                inner,
-                places,
-                &reader.options.variables,
-                found,
-            )
-            .map(Condition::Expression)
+            Expression::compile(fields.source, inner, places, &reader.options.variables, found)
+                .map(Condition::Expression)
         }
         _ => {
-            fields.wrong_type(
-                "if",
-                "an expression",
-                Some("for example `if: failure()`".to_string()),
-                found,
-            );
+            fields.wrong_type("if", "an expression", Some("for example `if: failure()`".to_string()), found);
             None
         }
     }
 }
 
-fn duration(
-    fields: &Fields<'_>,
-    name: &str,
-    node: &Node,
-    found: &mut Vec<Diagnostic>,
-) -> Option<Duration> {
-    let wrong = |message: String| {
-        Diagnostic::error(
-            fields.source,
-            Code::InvalidValue,
-            node.span.clone(),
-            message,
-        )
-    };
+fn duration(fields: &Fields<'_>, name: &str, node: &Node, found: &mut Vec<Diagnostic>) -> Option<Duration> {
+    let wrong = |message: String| Diagnostic::error(fields.source, Code::InvalidValue, node.span.clone(), message);
     match &node.value {
         Value::Text(text) => match humantime::parse_duration(text.trim()) {
             Ok(duration) if duration.is_zero() && name == "timeout" => {
@@ -176,9 +135,7 @@ fn duration(
             }
         },
         Value::Int(number) => {
-            found.push(
-                wrong(format!("`{name}` needs a unit")).hint(format!("did you mean `{number}s`?")),
-            );
+            found.push(wrong(format!("`{name}` needs a unit")).hint(format!("did you mean `{number}s`?")));
             None
         }
         _ => {
@@ -200,22 +157,11 @@ fn retry(fields: &Fields<'_>, found: &mut Vec<Diagnostic>) -> Retry {
         return retry;
     };
     match &node.value {
-        Value::Int(_) => {
-            retry.attempts = count(fields, "retry", node, 0, found).map_or(1, |more| more + 1)
-        }
+        Value::Int(_) => retry.attempts = count(fields, "retry", node, 0, found).map_or(1, |more| more + 1),
         Value::Map(inner) => {
-            let inner = Fields::new(
-                fields.source,
-                inner,
-                RETRY_FIELDS,
-                "`retry`",
-                &no_advice,
-                found,
-            );
+            let inner = Fields::new(fields.source, inner, RETRY_FIELDS, "`retry`", &no_advice, found);
             match inner.get("attempts") {
-                Some((_, node)) => {
-                    retry.attempts = count(&inner, "attempts", node, 1, found).unwrap_or(1)
-                }
+                Some((_, node)) => retry.attempts = count(&inner, "attempts", node, 1, found).unwrap_or(1),
                 None => {
                     let missing = Diagnostic::error(
                         fields.source,
@@ -223,11 +169,7 @@ fn retry(fields: &Fields<'_>, found: &mut Vec<Diagnostic>) -> Retry {
                         key.span.clone(),
                         "`retry` has no `attempts`",
                     );
-                    found.push(
-                        missing.hint(
-                            "say how often the step is tried in all: `retry: { attempts: 3 }`",
-                        ),
-                    );
+                    found.push(missing.hint("say how often the step is tried in all: `retry: { attempts: 3 }`"));
                 }
             }
             if let Some((_, node)) = inner.get("delay") {
@@ -235,38 +177,20 @@ fn retry(fields: &Fields<'_>, found: &mut Vec<Diagnostic>) -> Retry {
             }
             retry.backoff = backoff(&inner, found).unwrap_or(retry.backoff);
         }
-        _ => fields.wrong_type(
-            "retry",
-            "a number or a map",
-            Some("for example `retry: 2`".to_string()),
-            found,
-        ),
+        _ => fields.wrong_type("retry", "a number or a map", Some("for example `retry: 2`".to_string()), found),
     }
     retry
 }
 
-fn count(
-    fields: &Fields<'_>,
-    name: &str,
-    node: &Node,
-    least: u32,
-    found: &mut Vec<Diagnostic>,
-) -> Option<u32> {
+fn count(fields: &Fields<'_>, name: &str, node: &Node, least: u32, found: &mut Vec<Diagnostic>) -> Option<u32> {
     let Value::Int(number) = node.value else {
         fields.wrong_type(name, "a whole number", None, found);
         return None;
     };
-    let number = u32::try_from(number)
-        .ok()
-        .filter(|number| (least..=MAX_ATTEMPTS).contains(number));
+    let number = u32::try_from(number).ok().filter(|number| (least..=MAX_ATTEMPTS).contains(number));
     if number.is_none() {
         let message = format!("`{name}` must be from {least} to {MAX_ATTEMPTS}");
-        found.push(Diagnostic::error(
-            fields.source,
-            Code::InvalidValue,
-            node.span.clone(),
-            message,
-        ));
+        found.push(Diagnostic::error(fields.source, Code::InvalidValue, node.span.clone(), message));
     }
     number
 }
@@ -287,12 +211,8 @@ fn backoff(fields: &Fields<'_>, found: &mut Vec<Diagnostic>) -> Option<f64> {
         }
     };
     if !(1.0..=10.0).contains(&factor) {
-        let wrong = Diagnostic::error(
-            fields.source,
-            Code::InvalidValue,
-            node.span.clone(),
-            "`backoff` must be from 1 to 10",
-        );
+        let wrong =
+            Diagnostic::error(fields.source, Code::InvalidValue, node.span.clone(), "`backoff` must be from 1 to 10");
         found.push(wrong.hint("each wait is this many times the one before"));
         return None;
     }

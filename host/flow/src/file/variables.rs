@@ -1,8 +1,8 @@
 //! `${NAME}` in the settings of a file; parameters of steps are left alone, as scripts have `${NAME}` of their own.
 
+use crate::align::align;
 use crate::diagnostic::{Code, Diagnostic, nearest};
 use crate::source::{Located, Source};
-use crate::yaml::align;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,8 +31,7 @@ pub(crate) fn expand(
         } else if let Some(inner) = tail.strip_prefix('{') {
             let Some(end) = inner.find('}') else {
                 let span = places[at]..places[at + 2];
-                let unclosed =
-                    Diagnostic::error(source, Code::InvalidValue, span, "`${` is never closed");
+                let unclosed = Diagnostic::error(source, Code::InvalidValue, span, "`${` is never closed");
                 found.push(unclosed.hint("close it with `}`, or write `$$` for a dollar sign"));
                 return None;
             };
@@ -53,22 +52,13 @@ pub(crate) fn expand(
     (found.len() == before).then(|| Located::new(out, text.span))
 }
 
-fn value<'a>(
-    inner: &'a str,
-    variables: &'a BTreeMap<String, String>,
-) -> Result<&'a str, (Code, String, String)> {
-    let (name, default) = inner
-        .split_once(":-")
-        .map_or((inner, None), |(name, default)| (name, Some(default)));
+fn value<'a>(inner: &'a str, variables: &'a BTreeMap<String, String>) -> Result<&'a str, (Code, String, String)> {
+    let (name, default) = inner.split_once(":-").map_or((inner, None), |(name, default)| (name, Some(default)));
     let valid = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid {
         let message = format!("`{name}` is not the name of a variable");
-        return Err((
-            Code::InvalidValue,
-            message,
-            "write `${NAME}` or `${NAME:-default}`".to_string(),
-        ));
+        return Err((Code::InvalidValue, message, "write `${NAME}` or `${NAME:-default}`".to_string()));
     }
     match (variables.get(name).map(String::as_str), default) {
         (Some(""), Some(default)) | (None, Some(default)) => Ok(default),
@@ -78,11 +68,7 @@ fn value<'a>(
                 || format!("set it, or write `${{{name}:-default}}`"),
                 |near| format!("did you mean `{near}`?"),
             );
-            Err((
-                Code::UnsetVariable,
-                format!("the variable `{name}` is not set"),
-                hint,
-            ))
+            Err((Code::UnsetVariable, format!("the variable `{name}` is not set"), hint))
         }
     }
 }
@@ -93,28 +79,16 @@ mod tests {
 
     #[test]
     fn the_forms() {
-        let variables = BTreeMap::from([
-            ("USER".to_string(), "ann".to_string()),
-            ("EMPTY".to_string(), String::new()),
-        ]);
+        let variables = BTreeMap::from([("USER".to_string(), "ann".to_string()), ("EMPTY".to_string(), String::new())]);
         let check = |text: &str, expected: Result<&str, &str>| {
             let source = Arc::new(Source::new("f", text));
             let mut found = Vec::new();
-            let result = expand(
-                &source,
-                Located::new(text.to_string(), 0..text.len()),
-                &variables,
-                &mut found,
-            );
+            let result = expand(&source, Located::new(text.to_string(), 0..text.len()), &variables, &mut found);
             let shown = match found.first() {
                 Some(first) => Err(format!("{}: {}", first.line_column().1, first.message)),
                 None => Ok(result.unwrap().value),
             };
-            assert_eq!(
-                shown,
-                expected.map(str::to_string).map_err(str::to_string),
-                "{text}"
-            );
+            assert_eq!(shown, expected.map(str::to_string).map_err(str::to_string), "{text}");
         };
         check("registry.${USER}.example", Ok("registry.ann.example"));
         check("${NOPE:-x}${EMPTY:-y}${EMPTY}", Ok("xy"));

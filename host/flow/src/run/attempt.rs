@@ -19,11 +19,7 @@ pub(super) struct Life {
 
 impl Life {
     pub fn new(id: StepId, observer: Arc<dyn Observer>) -> Life {
-        Life {
-            id,
-            observer,
-            status: Mutex::new(Status::Waiting),
-        }
+        Life { id, observer, status: Mutex::new(Status::Waiting) }
     }
 
     pub fn status(&self) -> Status {
@@ -86,43 +82,21 @@ impl Task {
             let result = self.attempt(attempt).await;
             drop(place);
             let error = match result {
-                Err(error)
-                    if error.retryable && attempt < self.retry.attempts && !self.stopped() =>
-                {
-                    error
-                }
+                Err(error) if error.retryable && attempt < self.retry.attempts && !self.stopped() => error,
                 result => {
-                    return Ended {
-                        result,
-                        attempts: attempt,
-                        duration: begin.elapsed(),
-                    };
+                    return Ended { result, attempts: attempt, duration: begin.elapsed() };
                 }
             };
-            let delay = self
-                .retry
-                .delay_after(attempt)
-                .max(error.retry_after.unwrap_or_default())
-                .min(Retry::MAX_DELAY);
-            self.life.change(
-                Change::Pause,
-                Event::Retrying {
-                    attempt,
-                    delay,
-                    error,
-                },
-            );
+            let delay =
+                self.retry.delay_after(attempt).max(error.retry_after.unwrap_or_default()).min(Retry::MAX_DELAY);
+            self.life.change(Change::Pause, Event::Retrying { attempt, delay, error });
             tokio::select! {
                 biased;
                 () = self.stop_waiting() => break Err(cancelled("before it was tried again")),
                 () = sleep(delay) => {}
             }
         };
-        Ended {
-            result,
-            attempts: attempt,
-            duration: started.map_or(Duration::ZERO, |started| started.elapsed()),
-        }
+        Ended { result, attempts: attempt, duration: started.map_or(Duration::ZERO, |started| started.elapsed()) }
     }
 
     /// A free place, or None if the flow is cancelled before there is one.
@@ -147,11 +121,7 @@ impl Task {
     }
 
     async fn attempt(&self, attempt: u32) -> Result<StepOutputs, StepError> {
-        let call = StepCall {
-            attempt,
-            cancel: Cancel::new(),
-            ..self.call.clone()
-        };
+        let call = StepCall { attempt, cancel: Cancel::new(), ..self.call.clone() };
         let cancel = call.cancel.clone();
         let mut work = self.runner.run(call);
         let stop = async {
@@ -177,10 +147,7 @@ impl Task {
             (Stop::Cancelled, Ok(Ok(outputs))) => Ok(outputs),
             (Stop::Cancelled, Ok(Err(_))) => Err(cancelled("while it ran")),
             (Stop::Cancelled, Err(_)) => Err(cancelled("while it ran; it did not stop by itself")),
-            (Stop::TimedOut, late) => Err(timed_out(
-                self.call.timeout.unwrap_or_default(),
-                late.is_ok(),
-            )),
+            (Stop::TimedOut, late) => Err(timed_out(self.call.timeout.unwrap_or_default(), late.is_ok())),
         }
     }
 }
@@ -190,18 +157,9 @@ fn cancelled(when: &str) -> StepError {
 }
 
 fn timed_out(limit: Duration, stopped: bool) -> StepError {
-    let how = if stopped {
-        ""
-    } else {
-        " and did not stop when told to"
-    };
-    let mut error = StepError::new(
-        FaultKind::TimedOut,
-        format!(
-            "took longer than {}{how}",
-            humantime::format_duration(limit)
-        ),
-    );
+    let how = if stopped { "" } else { " and did not stop when told to" };
+    let mut error =
+        StepError::new(FaultKind::TimedOut, format!("took longer than {}{how}", humantime::format_duration(limit)));
     error.hint = Some("raise `timeout` if it needs more time".to_string());
     error
 }

@@ -2,9 +2,7 @@
 
 use super::attempt::{Ended, Life, Task};
 use super::cancel::Cancel;
-use super::ports::{
-    Event, FaultKind, Handle, Observer, RunOptions, Runner, StepCall, StepError, StepOutputs,
-};
+use super::ports::{Event, FaultKind, Handle, Observer, RunOptions, Runner, StepCall, StepError, StepOutputs};
 use super::result::{FlowResult, StepFault, StepResult};
 use super::status::{Change, SkipReason, Status};
 use crate::diagnostic::{Code, Diagnostic};
@@ -32,9 +30,7 @@ pub async fn run(
 ) -> FlowResult {
     let begin = Instant::now();
     let mut run = Run::new(plan, runner, observer, options, cancel);
-    let mut open: VecDeque<usize> = (0..plan.nodes.len())
-        .filter(|index| run.waits[*index] == 0)
-        .collect();
+    let mut open: VecDeque<usize> = (0..plan.nodes.len()).filter(|index| run.waits[*index] == 0).collect();
     loop {
         while let Some(index) = open.pop_front() {
             if run.begin(index) {
@@ -73,8 +69,8 @@ struct Run<'a> {
 
 struct State {
     life: Arc<Life>,
-    /// It, or something it waited for, failed or was cancelled.
-    tainted: bool,
+    /// The step that failed or was cancelled, of this one and all that it waited for.
+    culprit: Option<usize>,
     attempts: u32,
     duration: Duration,
     values: Arc<serde_json::Map<String, serde_json::Value>>,
@@ -93,13 +89,11 @@ impl<'a> Run<'a> {
     ) -> Run<'a> {
         let mut dependents = vec![Vec::new(); plan.nodes.len()];
         for (index, node) in plan.nodes.iter().enumerate() {
-            node.dependencies
-                .iter()
-                .for_each(|edge| dependents[edge.node].push(index));
+            node.dependencies.iter().for_each(|edge| dependents[edge.node].push(index));
         }
         let states = plan.nodes.iter().map(|node| State {
             life: Arc::new(Life::new(node.id.clone(), observer.clone())),
-            tainted: false,
+            culprit: None,
             attempts: 0,
             duration: Duration::ZERO,
             values: Arc::default(),
@@ -112,21 +106,10 @@ impl<'a> Run<'a> {
             runner,
             options,
             cancel,
-            places: Arc::new(Semaphore::new(
-                options.parallelism.clamp(1, Semaphore::MAX_PERMITS),
-            )),
+            places: Arc::new(Semaphore::new(options.parallelism.clamp(1, Semaphore::MAX_PERMITS))),
             states: states.collect(),
-            by_id: plan
-                .nodes
-                .iter()
-                .enumerate()
-                .map(|(index, node)| (&node.id, index))
-                .collect(),
-            waits: plan
-                .nodes
-                .iter()
-                .map(|node| node.dependencies.len())
-                .collect(),
+            by_id: plan.nodes.iter().enumerate().map(|(index, node)| (&node.id, index)).collect(),
+            waits: plan.nodes.iter().map(|node| node.dependencies.len()).collect(),
             dependents,
             tasks: JoinSet::new(),
             ids: HashMap::new(),
@@ -137,12 +120,7 @@ impl<'a> Run<'a> {
     fn begin(&mut self, index: usize) -> bool {
         let node = &self.plan.nodes[index];
         if self.cancel.is_cancelled() && !node.step.survives_failure() {
-            self.fault(
-                index,
-                Change::Cancel,
-                StepError::new(FaultKind::Cancelled, "cancelled before it began"),
-                None,
-            );
+            self.fault(index, Change::Cancel, StepError::new(FaultKind::Cancelled, "cancelled before it began"), None);
             return true;
         }
         match self.prepare(node) {
@@ -163,22 +141,20 @@ impl<'a> Run<'a> {
             }
             Ok(Err(reason)) => {
                 self.states[index].skipped = Some(reason.clone());
-                self.states[index]
-                    .life
-                    .change(Change::Skip, Event::Skipped { reason });
+                self.states[index].life.change(Change::Skip, Event::Skipped { reason });
                 true
             }
             Err(diagnostic) => {
                 let mut error = StepError::new(FaultKind::Invalid, diagnostic.message.clone());
                 error.hint = diagnostic.hint.clone();
-                self.fault(index, Change::Fail, error, Some(diagnostic));
+                self.fault(index, Change::Fail, error, Some(*diagnostic));
                 true
             }
         }
     }
 
     /// The call, or the reason why there is none; the error is an expression that fails.
-    fn prepare(&self, node: &Node) -> Result<Result<StepCall, SkipReason>, Diagnostic> {
+    fn prepare(&self, node: &Node) -> Result<Result<StepCall, SkipReason>, Box<Diagnostic>> {
         let blocked = self.blocked(node);
         let scope = self.scope(node, blocked.is_none());
         let step = &node.step;
@@ -212,28 +188,26 @@ impl<'a> Run<'a> {
     /// Why the step must not run unless it says otherwise.
     fn blocked(&self, node: &Node) -> Option<SkipReason> {
         let name = |index: usize| self.plan.nodes[index].id.to_string();
-        let tainted = node
-            .dependencies
-            .iter()
-            .find(|edge| self.states[edge.node].tainted);
         let empty = node
             .dependencies
             .iter()
             .find(|edge| edge.data && self.states[edge.node].life.status() != Status::Succeeded);
-        tainted
-            .map(|edge| SkipReason::Failure(name(edge.node)))
+        self.culprit(node)
+            .map(|index| SkipReason::Failure(name(index)))
             .or_else(|| empty.map(|edge| SkipReason::NoResult(name(edge.node))))
     }
 
+    fn culprit(&self, node: &Node) -> Option<usize> {
+        let mut edges = node.dependencies.iter();
+        edges.find_map(|edge| self.states[edge.node].culprit)
+    }
+
     /// The tree that `in` names. Even a step that runs after failures cannot run without it.
-    fn input(&self, node: &Node) -> Result<Result<Option<Handle>, SkipReason>, Diagnostic> {
+    fn input(&self, node: &Node) -> Result<Result<Option<Handle>, SkipReason>, Box<Diagnostic>> {
         let Some(name) = &node.step.input else {
             return Ok(Ok(None));
         };
-        let id = StepId {
-            image: node.id.image.clone(),
-            step: name.value.clone(),
-        };
+        let id = StepId { image: node.id.image.clone(), step: name.value.clone() };
         let state = self.by_id.get(&id).map(|index| &self.states[*index]);
         match state.filter(|state| state.life.status() == Status::Succeeded) {
             None => Ok(Err(SkipReason::NoResult(id.to_string()))),
@@ -241,34 +215,25 @@ impl<'a> Run<'a> {
             Some(_) => {
                 let message = format!("the step `{}` gives no files", name.value);
                 Err(Diagnostic::error(&self.plan.source, Code::InvalidValue, name.span.clone(), message)
-                    .hint("`in` needs a step that makes files; its values are reached by `steps.NAME.OUTPUT`"))
+                    .hint("`in` needs a step that makes files; its values are reached by `steps.NAME.OUTPUT`")
+                    .into())
             }
         }
     }
 
     fn scope(&self, node: &Node, success: bool) -> Scope {
-        let names =
-            crate::file::check::references(&node.step).map(|reference| reference.step.clone());
+        let names = crate::file::check::references(&node.step).map(|reference| reference.step.clone());
         let steps = names.filter_map(|step| {
-            let id = StepId {
-                image: node.id.image.clone(),
-                step,
-            };
+            let id = StepId { image: node.id.image.clone(), step };
             let state = self.by_id.get(&id).map(|index| &self.states[*index])?;
-            let values = StepValues {
-                status: state.life.status().as_str(),
-                values: state.values.clone(),
-            };
+            let values = StepValues { status: state.life.status().as_str(), values: state.values.clone() };
             Some((id.step, values))
         });
         Scope {
             steps: steps.collect(),
             env: self.plan.variables.clone(),
             image: node.id.image.clone(),
-            failure: node
-                .dependencies
-                .iter()
-                .any(|edge| self.states[edge.node].tainted),
+            failure: self.culprit(node).is_some(),
             success,
         }
     }
@@ -280,20 +245,12 @@ impl<'a> Run<'a> {
         match ended.result {
             Ok(StepOutputs { values, tree }) => {
                 (state.values, state.tree) = (Arc::new(values), tree);
-                let finished = Event::Finished {
-                    status: Status::Succeeded,
-                    duration: state.duration,
-                    error: None,
-                };
+                let finished = Event::Finished { status: Status::Succeeded, duration: state.duration, error: None };
                 state.life.change(Change::Succeed, finished);
             }
             Err(error) => {
                 let stopped = error.kind == FaultKind::Cancelled && self.cancel.is_cancelled();
-                let change = if stopped {
-                    Change::Cancel
-                } else {
-                    Change::Fail
-                };
+                let change = if stopped { Change::Cancel } else { Change::Fail };
                 let diagnostic = error.pointer.as_deref().and_then(|pointer| {
                     let diagnostic = self.plan.parameter_error(index, pointer, &error.message)?;
                     Some(diagnostic.maybe_hint(error.hint.clone()))
@@ -303,31 +260,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn fault(
-        &mut self,
-        index: usize,
-        change: Change,
-        error: StepError,
-        diagnostic: Option<Diagnostic>,
-    ) {
+    fn fault(&mut self, index: usize, change: Change, error: StepError, diagnostic: Option<Diagnostic>) {
         let state = &mut self.states[index];
-        let status = if change == Change::Cancel {
-            Status::Cancelled
-        } else {
-            Status::Failed
-        };
-        state.fault = Some(StepFault {
-            error: error.clone(),
-            diagnostic,
-        });
-        state.life.change(
-            change,
-            Event::Finished {
-                status,
-                duration: state.duration,
-                error: Some(error),
-            },
-        );
+        let status = if change == Change::Cancel { Status::Cancelled } else { Status::Failed };
+        state.fault = Some(StepFault { error: error.clone(), diagnostic });
+        state.life.change(change, Event::Finished { status, duration: state.duration, error: Some(error) });
     }
 
     /// Frees what waited for this step alone.
@@ -338,11 +275,8 @@ impl<'a> Run<'a> {
             Status::Cancelled => true,
             _ => false,
         };
-        self.states[index].tainted = own
-            || node
-                .dependencies
-                .iter()
-                .any(|edge| self.states[edge.node].tainted);
+        let culprit = self.culprit(node).or(own.then_some(index));
+        self.states[index].culprit = culprit;
         for dependent in &self.dependents[index] {
             self.waits[*dependent] -= 1;
             if self.waits[*dependent] == 0 {
@@ -373,9 +307,5 @@ impl<'a> Run<'a> {
 fn broke_down() -> Ended {
     let mut error = StepError::new(FaultKind::Failed, "the step broke down inside the host");
     error.hint = Some("this is a defect of the program: please report it".to_string());
-    Ended {
-        result: Err(error),
-        attempts: 1,
-        duration: Duration::ZERO,
-    }
+    Ended { result: Err(error), attempts: 1, duration: Duration::ZERO }
 }

@@ -9,9 +9,6 @@ mod status;
 
 pub use cancel::Cancel;
 pub use flow::run;
-pub use ports::{
-    Event, FaultKind, Handle, NoObserver, Observer, RunOptions, Runner, StepCall, StepError,
-    StepOutputs,
-};
+pub use ports::{Event, FaultKind, Handle, NoObserver, Observer, RunOptions, Runner, StepCall, StepError, StepOutputs};
 pub use result::{FlowResult, Outcome, StepFault, StepResult};
 pub use status::{SkipReason, Status};

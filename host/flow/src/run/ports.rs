@@ -67,10 +67,7 @@ pub struct StepOutputs {
 
 impl fmt::Debug for StepOutputs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StepOutputs")
-            .field("values", &self.values)
-            .field("tree", &self.tree.is_some())
-            .finish()
+        f.debug_struct("StepOutputs").field("values", &self.values).field("tree", &self.tree.is_some()).finish()
     }
 }
 
@@ -195,9 +192,6 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> RunOptions {
-        RunOptions {
-            parallelism: 4,
-            grace: Duration::from_secs(10),
-        }
+        RunOptions { parallelism: 4, grace: Duration::from_secs(10) }
     }
 }

@@ -79,32 +79,18 @@ pub struct FlowResult {
 
 impl FlowResult {
     pub(super) fn new(steps: Vec<StepResult>, duration: Duration) -> FlowResult {
-        let any = |status| {
-            steps
-                .iter()
-                .any(|step| step.status == status && !step.tolerated)
-        };
-        let outcome = match (
-            any(Status::Failed),
-            steps.iter().any(|step| step.status == Status::Cancelled),
-        ) {
+        let any = |status| steps.iter().any(|step| step.status == status && !step.tolerated);
+        let outcome = match (any(Status::Failed), steps.iter().any(|step| step.status == Status::Cancelled)) {
             (true, _) => Outcome::Failed,
             (false, true) => Outcome::Cancelled,
             (false, false) => Outcome::Succeeded,
         };
-        FlowResult {
-            outcome,
-            steps,
-            duration,
-        }
+        FlowResult { outcome, steps, duration }
     }
 
     /// The failures that made the flow fail, in the order of the plan.
     pub fn failures(&self) -> impl Iterator<Item = (&StepId, &StepFault)> {
-        let failed = self
-            .steps
-            .iter()
-            .filter(|step| step.status == Status::Failed && !step.tolerated);
+        let failed = self.steps.iter().filter(|step| step.status == Status::Failed && !step.tolerated);
         failed.filter_map(|step| Some((&step.id, step.fault.as_ref()?)))
     }
 

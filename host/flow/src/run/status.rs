@@ -60,20 +60,14 @@ impl Status {
             (Status::Running, Change::Succeed) => Status::Succeeded,
             (Status::Running | Status::Waiting, Change::Fail) => Status::Failed,
             (Status::Waiting, Change::Skip) => Status::Skipped,
-            (
-                Status::Waiting | Status::Queued | Status::Running | Status::Pausing,
-                Change::Cancel,
-            ) => Status::Cancelled,
+            (Status::Waiting | Status::Queued | Status::Running | Status::Pausing, Change::Cancel) => Status::Cancelled,
             _ => return None,
         })
     }
 
     /// Whether nothing changes any more.
     pub fn is_over(self) -> bool {
-        matches!(
-            self,
-            Status::Succeeded | Status::Failed | Status::Skipped | Status::Cancelled
-        )
+        matches!(self, Status::Succeeded | Status::Failed | Status::Skipped | Status::Cancelled)
     }
 
     /// The word that expressions and JSON have for it.
@@ -133,29 +127,15 @@ mod tests {
         Status::Skipped,
         Status::Cancelled,
     ];
-    const CHANGES: [Change; 7] = [
-        Change::Ready,
-        Change::Start,
-        Change::Pause,
-        Change::Succeed,
-        Change::Fail,
-        Change::Skip,
-        Change::Cancel,
-    ];
+    const CHANGES: [Change; 7] =
+        [Change::Ready, Change::Start, Change::Pause, Change::Succeed, Change::Fail, Change::Skip, Change::Cancel];
 
     #[test]
     fn what_is_over_never_changes_and_what_is_not_can_always_be_cancelled() {
         for status in STATUSES {
-            let after: Vec<Status> = CHANGES
-                .iter()
-                .filter_map(|change| status.after(*change))
-                .collect();
+            let after: Vec<Status> = CHANGES.iter().filter_map(|change| status.after(*change)).collect();
             assert_eq!(after.is_empty(), status.is_over(), "{status}");
-            assert_eq!(
-                after.contains(&Status::Cancelled),
-                !status.is_over(),
-                "{status}"
-            );
+            assert_eq!(after.contains(&Status::Cancelled), !status.is_over(), "{status}");
         }
     }
 }
