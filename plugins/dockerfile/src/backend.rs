@@ -16,20 +16,13 @@ pub struct Wanted {
     pub platform: Platform,
 }
 
-/// An image that was found.
-#[derive(Debug, Clone)]
-pub struct Base<T> {
-    /// Its file system.
-    pub tree: T,
-    /// Its OCI configuration.
-    pub config: Value,
-}
-
-/// Where a tree comes from that is not an image.
+/// Where a tree comes from.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
     /// Nothing at all.
     Scratch,
+    /// An image that was resolved. Each call gives a handle of its own.
+    Image(&'a Wanted),
     /// A context; the empty name is the main one.
     Context {
         /// Its name.
@@ -142,17 +135,12 @@ pub struct Origin {
 pub trait Backend {
     /// A file system; cheap to clone.
     type Tree: Clone;
-    /// Resolves images at once; one answer for each, in order.
-    fn resolve(&mut self, wanted: &[Wanted]) -> Vec<Result<Base<Self::Tree>, Fault>>;
-    /// A tree that is no image. A context that does not exist is a fault of kind `NotFound`.
+    /// Resolves images at once; their OCI configurations, one answer for each, in order.
+    fn resolve(&mut self, wanted: &[Wanted]) -> Vec<Result<Value, Fault>>;
+    /// A tree to start from or to copy from. A context that does not exist is a fault of kind `NotFound`.
     fn source(&mut self, source: Source<'_>) -> Result<Self::Tree, Fault>;
     /// The tree after an operation. Costs nothing now.
-    fn apply(
-        &mut self,
-        onto: &Self::Tree,
-        operation: Operation<Self::Tree>,
-        origin: &Origin,
-    ) -> Self::Tree;
+    fn apply(&mut self, onto: &Self::Tree, operation: Operation<Self::Tree>, origin: &Origin) -> Self::Tree;
     /// A file of a tree, or none.
     fn read(&mut self, tree: &Self::Tree, path: &str, max: u64) -> Result<Option<Vec<u8>>, Fault>;
     /// Tells the user something that is probably not meant.

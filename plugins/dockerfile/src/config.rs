@@ -51,38 +51,20 @@ pub struct Config {
 impl Config {
     /// That of `FROM scratch`.
     pub fn scratch(platform: &Platform) -> Self {
-        Self {
-            platform: Some(platform.clone()),
-            working_dir: "/".into(),
-            ..Self::default()
-        }
+        Self { platform: Some(platform.clone()), working_dir: "/".into(), ..Self::default() }
     }
 
     /// That of a base. What is malformed counts as absent.
     pub fn read(image: &Value) -> Self {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let config = &image["config"];
-        let list = |name: &str| -> Vec<String> {
-            config[name]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(text)
-                .collect()
-        };
-        let keys = |name: &str| {
-            config[name]
-                .as_object()
-                .into_iter()
-                .flat_map(|map| map.keys().cloned())
-                .collect()
-        };
+        let list =
+            |name: &str| -> Vec<String> { config[name].as_array().into_iter().flatten().filter_map(text).collect() };
+        let keys = |name: &str| config[name].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect();
         let word = |name: &str| config[name].as_str().unwrap_or_default().to_owned();
         let labels = config["Labels"].as_object().into_iter().flatten();
         let platform = match (image["os"].as_str(), image["architecture"].as_str()) {
-            (Some(os), Some(architecture)) => {
-                Some(Platform::new(os, architecture, image["variant"].as_str()))
-            }
+            (Some(os), Some(architecture)) => Some(Platform::new(os, architecture, image["variant"].as_str())),
             _ => None,
         };
         let details = ["os.version", "os.features"]
@@ -98,35 +80,25 @@ impl Config {
             working_dir: word("WorkingDir"),
             ports: keys("ExposedPorts"),
             volumes: keys("Volumes"),
-            labels: labels
-                .filter_map(|(name, value)| Some((name.clone(), text(value)?)))
-                .collect(),
-            health: config
-                .get("Healthcheck")
-                .filter(|value| value.is_object())
-                .cloned(),
+            labels: labels.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect(),
+            health: config.get("Healthcheck").filter(|value| value.is_object()).cloned(),
             stop_signal: text(&config["StopSignal"]).filter(|signal| !signal.is_empty()),
             shell: list("Shell"),
             on_build: list("OnBuild"),
-            history: image["history"].as_array().cloned().unwrap_or_default(),
+            history: history(image),
             os_details: details.collect(),
         }
     }
 
     /// `Env` as pairs.
     pub fn env_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.env
-            .iter()
-            .map(|entry| entry.split_once('=').unwrap_or((entry, "")))
+        self.env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, "")))
     }
 
     /// Sets a variable; one that exists keeps its place.
     pub fn set_env(&mut self, name: &str, value: &str) {
         let entry = format!("{name}={value}");
-        let existing = self
-            .env
-            .iter_mut()
-            .find(|existing| existing.split('=').next() == Some(name));
+        let existing = self.env.iter_mut().find(|existing| existing.split('=').next() == Some(name));
         match existing {
             Some(existing) => *existing = entry,
             None => self.env.push(entry),
@@ -161,8 +133,7 @@ impl Config {
 
     /// Adds a history entry. One that is not `empty` belongs to the next operation on the tree.
     pub fn add_history(&mut self, created_by: &str, empty: bool, epoch: u64) {
-        let mut entry =
-            json!({ "created": timestamp(epoch), "created_by": created_by, "comment": COMMENT });
+        let mut entry = json!({ "created": timestamp(epoch), "created_by": created_by, "comment": COMMENT });
         if empty {
             entry["empty_layer"] = json!(true);
         }
@@ -183,9 +154,7 @@ impl Config {
                 config.insert(name.into(), value);
             }
         };
-        let set = |keys: &BTreeSet<String>| {
-            Value::Object(keys.iter().map(|key| (key.clone(), json!({}))).collect())
-        };
+        let set = |keys: &BTreeSet<String>| Value::Object(keys.iter().map(|key| (key.clone(), json!({}))).collect());
         put("User", json!(self.user));
         put("ExposedPorts", set(&self.ports));
         put("Env", json!(self.env));
@@ -205,10 +174,7 @@ impl Config {
         if let Some(variant) = &platform.variant {
             image.insert("variant".into(), json!(variant));
         }
-        if self
-            .platform
-            .as_ref()
-            .is_some_and(|own| own.os == platform.os && own.architecture == platform.architecture)
+        if self.platform.as_ref().is_some_and(|own| own.os == platform.os && own.architecture == platform.architecture)
         {
             image.extend(self.os_details.clone());
         }
@@ -221,6 +187,29 @@ impl Config {
     }
 }
 
+/// The history of a base, with exactly one entry that is not empty for each layer: entries of ours follow, and
+/// would else be taken for those of its layers. Old images and odd tools leave it out or miscount.
+fn history(image: &Value) -> Vec<Value> {
+    let mut history = image["history"].as_array().cloned().unwrap_or_default();
+    let Some(layers) = image["rootfs"]["diff_ids"].as_array().map(Vec::len) else {
+        return history;
+    };
+    let mut seen = 0;
+    for entry in &mut history {
+        if !entry.is_object() {
+            *entry = json!({});
+        }
+        if entry["empty_layer"] != json!(true) {
+            seen += 1;
+            if seen > layers {
+                entry["empty_layer"] = json!(true);
+            }
+        }
+    }
+    history.extend((seen..layers).map(|_| json!({ "comment": "no history in the base image" })));
+    history
+}
+
 /// Seconds since 1970 in the form of RFC 3339. The calendar is Howard Hinnant's `civil_from_days`.
 fn timestamp(seconds: u64) -> String {
     // The last second of the year 9999: the form has no room for more.
@@ -228,23 +217,13 @@ fn timestamp(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let era = days / 146_097;
     let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3_600,
-        rest / 60 % 60,
-        rest % 60
-    )
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
 }
 
 #[cfg(test)]
@@ -287,6 +266,20 @@ mod tests {
             "history": [{"created_by": "one"}],
         });
         assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn the_history_of_a_base_fits_its_layers() {
+        let marks = |history: Value, layers: usize| -> String {
+            let layers: Vec<String> = (0..layers).map(|layer| format!("sha256:{layer}")).collect();
+            let config = Config::read(&json!({"history": history, "rootfs": {"diff_ids": layers}}));
+            let mark = |entry: &Value| if entry["empty_layer"] == json!(true) { '-' } else { '+' };
+            config.history.iter().map(mark).collect()
+        };
+        assert_eq!(marks(json!([{}, {"empty_layer": true}, {}]), 2), "+-+");
+        assert_eq!(marks(json!([{}, {"empty_layer": true}]), 3), "+-++");
+        assert_eq!(marks(json!(null), 2), "++");
+        assert_eq!(marks(json!([{}, {}, 7]), 1), "+--");
     }
 
     #[test]

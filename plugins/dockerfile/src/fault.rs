@@ -143,10 +143,7 @@ pub struct Source {
 impl Source {
     /// Keeps a file to quote from.
     pub fn new(file: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            file: file.into(),
-            text: text.into(),
-        }
+        Self { file: file.into(), text: text.into() }
     }
 
     /// The place of a span, with its lines.
@@ -154,16 +151,8 @@ impl Source {
         let first = span.line.max(1) as usize - 1;
         let count = (span.end_line.max(span.line) - span.line) as usize + 1;
         let lines: Vec<&str> = self.text.split('\n').skip(first).take(count).collect();
-        let text = lines
-            .iter()
-            .map(|line| line.trim_end_matches('\r'))
-            .collect::<Vec<_>>()
-            .join("\n");
-        Place {
-            file: self.file.clone(),
-            span,
-            text,
-        }
+        let text = lines.iter().map(|line| line.trim_end_matches('\r')).collect::<Vec<_>>().join("\n");
+        Place { file: self.file.clone(), span, text }
     }
 
     /// Gives a fault that only knows its span the file and the text.
@@ -185,10 +174,7 @@ pub fn nearest<'a>(written: &str, options: impl IntoIterator<Item = &'a str>) ->
             return None;
         }
         let distance = edits(&lower, &candidate);
-        if distance < 3
-            && distance < candidate.chars().count()
-            && best.is_none_or(|(d, _)| distance < d)
-        {
+        if distance < 3 && distance < candidate.chars().count() && best.is_none_or(|(d, _)| distance < d) {
             best = Some((distance, option));
         }
     }
@@ -223,14 +209,8 @@ mod tests {
 
     #[test]
     fn suggests_only_near_names() {
-        assert_eq!(
-            nearest("RNU", ["RUN", "ENV"]),
-            Some("did you mean RUN?".into())
-        );
-        assert_eq!(
-            nearest("COPPY", ["RUN", "COPY"]),
-            Some("did you mean COPY?".into())
-        );
+        assert_eq!(nearest("RNU", ["RUN", "ENV"]), Some("did you mean RUN?".into()));
+        assert_eq!(nearest("COPPY", ["RUN", "COPY"]), Some("did you mean COPY?".into()));
         assert_eq!(nearest("FROBNICATE", ["RUN", "COPY"]), None);
         assert_eq!(nearest("run", ["RUN"]), None, "an exact match is no slip");
         assert_eq!(nearest("", ["a"]), None);
@@ -239,31 +219,14 @@ mod tests {
     #[test]
     fn quotes_the_lines_of_a_span() {
         let source = Source::new("Dockerfile", "FROM a\r\nRUN b \\\r\n  c\nCMD d\n");
-        let place = source.place(Span {
-            line: 2,
-            column: 1,
-            end_line: 3,
-        });
+        let place = source.place(Span { line: 2, column: 1, end_line: 3 });
         assert_eq!(place.text, "RUN b \\\n  c");
-        assert_eq!(
-            source
-                .place(Span {
-                    line: 99,
-                    column: 0,
-                    end_line: 99
-                })
-                .text,
-            ""
-        );
+        assert_eq!(source.place(Span { line: 99, column: 0, end_line: 99 }).text, "");
     }
 
     #[test]
     fn the_most_exact_span_stays() {
-        let inner = Span {
-            line: 3,
-            column: 7,
-            end_line: 3,
-        };
+        let inner = Span { line: 3, column: 7, end_line: 3 };
         let fault = Fault::invalid("x").at(inner).at(Span::default());
         assert_eq!(fault.span, Some(inner));
     }

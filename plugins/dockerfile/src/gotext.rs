@@ -16,9 +16,7 @@ pub fn quote(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '\u{b}' => out.push_str("\\v"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
-                push(&mut out, format_args!("\\x{:02x}", c as u32))
-            }
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => push(&mut out, format_args!("\\x{:02x}", c as u32)),
             c if c.is_control() || (c != ' ' && c.is_whitespace()) => {
                 push(&mut out, format_args!("\\u{:04x}", c as u32))
             }
@@ -35,13 +33,7 @@ fn push(out: &mut String, what: std::fmt::Arguments<'_>) {
 
 /// `%q` of a list of strings.
 pub fn quote_list(list: &[String]) -> String {
-    format!(
-        "[{}]",
-        list.iter()
-            .map(|text| quote(text))
-            .collect::<Vec<_>>()
-            .join(" ")
-    )
+    format!("[{}]", list.iter().map(|text| quote(text)).collect::<Vec<_>>().join(" "))
 }
 
 /// `%v` of a list of strings.
@@ -59,10 +51,7 @@ pub fn duration(nanos: i64) -> String {
             0 => whole.to_string(),
             _ => {
                 let width = unit.ilog10() as usize;
-                format!(
-                    "{whole}.{}",
-                    format!("{rest:0width$}").trim_end_matches('0')
-                )
+                format!("{whole}.{}", format!("{rest:0width$}").trim_end_matches('0'))
             }
         }
     };
@@ -100,9 +89,7 @@ pub fn parse_duration(text: &str) -> Option<i64> {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..end].parse().ok()?;
         rest = &rest[end..];
-        let end = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let unit = match &rest[..end] {
             "ns" => 1f64,
             "us" | "µs" | "μs" => 1e3,
@@ -116,11 +103,7 @@ pub fn parse_duration(text: &str) -> Option<i64> {
         rest = &rest[end..];
     }
     let nanos = total.round();
-    (nanos < i64::MAX as f64).then_some(if negative {
-        -(nanos as i64)
-    } else {
-        nanos as i64
-    })
+    (nanos < i64::MAX as f64).then_some(if negative { -(nanos as i64) } else { nanos as i64 })
 }
 
 #[cfg(test)]
@@ -150,10 +133,7 @@ mod tests {
 
     #[test]
     fn quotes_like_go() {
-        assert_eq!(
-            quote("a\"b\\\n\t\u{0}♥\u{a0}"),
-            "\"a\\\"b\\\\\\n\\t\\x00♥\\u00a0\""
-        );
+        assert_eq!(quote("a\"b\\\n\t\u{0}♥\u{a0}"), "\"a\\\"b\\\\\\n\\t\\x00♥\\u00a0\"");
         assert_eq!(quote_list(&["sh".into(), "-c".into()]), r#"["sh" "-c"]"#);
     }
 }

@@ -3,6 +3,7 @@
 //! Everything but the thin layer at the edge is plain Rust without WIT, so it is tested natively.
 
 pub mod backend;
+mod component;
 pub mod config;
 pub mod fault;
 pub mod glob;

@@ -33,8 +33,7 @@ pub fn join(directory: &str, path: &str) -> String {
 /// The destination of a COPY: as `join`, but a trailing slash, which means "a directory", stays.
 pub fn destination(directory: &str, path: &str) -> String {
     let joined = join(directory, path);
-    let is_directory =
-        path.is_empty() || path == "." || path.ends_with('/') || path.ends_with("/.");
+    let is_directory = path.is_empty() || path == "." || path.ends_with('/') || path.ends_with("/.");
     match is_directory && joined != "/" {
         true => joined + "/",
         false => joined,
@@ -43,10 +42,7 @@ pub fn destination(directory: &str, path: &str) -> String {
 
 /// The last part of a path.
 pub fn base(path: &str) -> &str {
-    path.trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or_default()
+    path.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]

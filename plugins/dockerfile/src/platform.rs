@@ -20,58 +20,34 @@ impl Platform {
             "macos" => "darwin".to_owned(),
             os => os.to_owned(),
         };
-        let variant = variant
-            .map(str::to_ascii_lowercase)
-            .filter(|variant| !variant.is_empty());
-        let (architecture, variant) = match (
-            architecture.to_ascii_lowercase().as_str(),
-            variant.as_deref(),
-        ) {
-            ("x86_64" | "x86-64" | "amd64", variant) => (
-                "amd64".to_owned(),
-                variant.filter(|v| *v != "v1").map(str::to_owned),
-            ),
-            ("aarch64" | "arm64", variant) => (
-                "arm64".to_owned(),
-                variant
-                    .filter(|v| *v != "8" && *v != "v8")
-                    .map(str::to_owned),
-            ),
+        let variant = variant.map(str::to_ascii_lowercase).filter(|variant| !variant.is_empty());
+        let (architecture, variant) = match (architecture.to_ascii_lowercase().as_str(), variant.as_deref()) {
+            ("x86_64" | "x86-64" | "amd64", variant) => {
+                ("amd64".to_owned(), variant.filter(|v| *v != "v1").map(str::to_owned))
+            }
+            ("aarch64" | "arm64", variant) => {
+                ("arm64".to_owned(), variant.filter(|v| *v != "8" && *v != "v8").map(str::to_owned))
+            }
             ("i386" | "i486" | "i686" | "x86", _) => ("386".to_owned(), None),
             ("armhf", _) => ("arm".to_owned(), Some("v7".to_owned())),
             ("armel", _) => ("arm".to_owned(), Some("v6".to_owned())),
             ("arm", None) => ("arm".to_owned(), Some("v7".to_owned())),
-            ("arm", Some(variant)) => (
-                "arm".to_owned(),
-                Some(format!("v{}", variant.trim_start_matches('v'))),
-            ),
+            ("arm", Some(variant)) => ("arm".to_owned(), Some(format!("v{}", variant.trim_start_matches('v')))),
             (architecture, variant) => (architecture.to_owned(), variant.map(str::to_owned)),
         };
-        Self {
-            os,
-            architecture,
-            variant,
-        }
+        Self { os, architecture, variant }
     }
 
     /// Reads `os/architecture[/variant]`; what is missing comes from `default`. None if it is malformed.
     pub fn parse(text: &str, default: &Self) -> Option<Self> {
-        let fine = |part: &&str| {
-            !part.is_empty()
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        };
+        let fine =
+            |part: &&str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
         let parts: Vec<&str> = text.split('/').collect();
         if !parts.iter().all(fine) {
             return None;
         }
         match parts[..] {
-            [one] if is_os(one) => Some(Self::new(
-                one,
-                &default.architecture,
-                default.variant.as_deref(),
-            )),
+            [one] if is_os(one) => Some(Self::new(one, &default.architecture, default.variant.as_deref())),
             [one] => Some(Self::new(&default.os, one, None)),
             [os, architecture] => Some(Self::new(os, architecture, None)),
             [os, architecture, variant] => Some(Self::new(os, architecture, Some(variant))),
@@ -129,13 +105,7 @@ mod tests {
             ("a/b/c/d", None),
             ("lin ux/amd64", None),
         ] {
-            assert_eq!(
-                Platform::parse(text, &host)
-                    .map(|p| p.to_string())
-                    .as_deref(),
-                expected,
-                "{text}"
-            );
+            assert_eq!(Platform::parse(text, &host).map(|p| p.to_string()).as_deref(), expected, "{text}");
         }
     }
 }

@@ -1,6 +1,9 @@
 //! The parameters of a build, and the files they name: the Dockerfile and the ignore file that goes with it.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::backend::{Backend, Source as Tree};
 use crate::fault::{Fault, Kind, Source};
@@ -11,83 +14,22 @@ const MAX_BYTES: u64 = 8 << 20;
 /// Names that are tried when none is given.
 const DEFAULT_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 
-/// The JSON Schema of the parameters.
-pub fn schema() -> Value {
-    let text =
-        |description: &str| json!({"type": "string", "minLength": 1, "description": description});
-    let pairs = |description: &str| json!({"type": "object", "additionalProperties": {"type": "string"}, "description": description});
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "additionalProperties": false,
-        "properties": {
-            "dockerfile": text("Path of the Dockerfile in its context; Dockerfile by default"),
-            "dockerfile_inline": text("The text of a Dockerfile, instead of a file"),
-            "dockerfile_context": text("Name of the context that has the Dockerfile; the main one by default"),
-            "target": text("Name or number of the stage to build; the last by default"),
-            "args": pairs("Build arguments; those of the command line win"),
-            "labels": pairs("Labels to add to the image"),
-        },
-        "not": {"required": ["dockerfile_inline", "dockerfile_context"]},
-    })
-}
-
-/// The parameters of one build.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// How to build images from a Dockerfile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Parameters {
-    /// `dockerfile`
+    /// Path of the Dockerfile in its context; `Dockerfile` by default.
     pub dockerfile: Option<String>,
-    /// `dockerfile_inline`
-    pub inline: Option<String>,
-    /// `dockerfile_context`
-    pub context: Option<String>,
-    /// `target`
+    /// The text of a Dockerfile, instead of a file.
+    pub dockerfile_inline: Option<String>,
+    /// Name of the context that has the Dockerfile; the main one by default.
+    pub dockerfile_context: Option<String>,
+    /// Name or number of the stage to build; the last by default.
     pub target: Option<String>,
-    /// `args`
-    pub args: Vec<(String, String)>,
-    /// `labels`
-    pub labels: Vec<(String, String)>,
-}
-
-impl Parameters {
-    /// Reads parameters that the host has checked against the schema; what else they hold is refused here.
-    pub fn read(json: &str) -> Result<Self, Fault> {
-        let value: Value = match json.trim() {
-            "" => json!({}),
-            json => serde_json::from_str(json)
-                .map_err(|error| Fault::invalid(format!("the parameters are no JSON: {error}")))?,
-        };
-        let text = |name: &str| match &value[name] {
-            Value::Null => Ok(None),
-            Value::String(text) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
-            other => Err(Fault::invalid(format!(
-                "the parameter {name} is a string, not {other}"
-            ))),
-        };
-        let pairs = |name: &str| match &value[name] {
-            Value::Null => Ok(Vec::new()),
-            Value::Object(map) => map
-                .iter()
-                .map(|(key, value)| match value.as_str() {
-                    Some(text) => Ok((key.clone(), text.to_owned())),
-                    None => Err(Fault::invalid(format!(
-                        "{key} in the parameter {name} is a string, not {value}"
-                    ))),
-                })
-                .collect(),
-            other => Err(Fault::invalid(format!(
-                "the parameter {name} is an object, not {other}"
-            ))),
-        };
-        Ok(Self {
-            dockerfile: text("dockerfile")?,
-            inline: text("dockerfile_inline")?,
-            context: text("dockerfile_context")?,
-            target: text("target")?,
-            args: pairs("args")?,
-            labels: pairs("labels")?,
-        })
-    }
+    /// Build arguments; those of the command line win.
+    pub args: BTreeMap<String, String>,
+    /// Labels to add to the image; those of the command line win.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A Dockerfile that was found.
@@ -103,23 +45,16 @@ pub struct Recipe {
 
 /// Finds the Dockerfile and its ignore file.
 pub fn load<B: Backend>(parameters: &Parameters, backend: &mut B) -> Result<Recipe, Fault> {
-    if let Some(text) = &parameters.inline {
+    if let Some(text) = &parameters.dockerfile_inline {
         let ignore = ignore_file(backend, "", &[".dockerignore".to_owned()])?.unwrap_or_default();
-        return Ok(Recipe {
-            source: Source::new("inline Dockerfile", text.clone()),
-            text: text.clone(),
-            ignore,
-        });
+        return Ok(Recipe { source: Source::new("inline Dockerfile", text.clone()), text: text.clone(), ignore });
     }
     let names: Vec<String> = match &parameters.dockerfile {
         Some(name) => vec![name.clone()],
         None => DEFAULT_NAMES.map(str::to_owned).to_vec(),
     };
-    let context = parameters.context.as_deref().unwrap_or_default();
-    let wanted: Vec<String> = names
-        .iter()
-        .flat_map(|name| [name.clone(), format!("{name}.dockerignore")])
-        .collect();
+    let context = parameters.dockerfile_context.as_deref().unwrap_or_default();
+    let wanted: Vec<String> = names.iter().flat_map(|name| [name.clone(), format!("{name}.dockerignore")]).collect();
     let tree = open(backend, context, &wanted)?;
     for name in &names {
         let Some(bytes) = backend.read(&tree, &paths::join("/", name), MAX_BYTES)? else {
@@ -131,25 +66,13 @@ pub fn load<B: Backend>(parameters: &Parameters, backend: &mut B) -> Result<Reci
             Some(ignore) => ignore,
             None => ignore_file(backend, "", &[".dockerignore".to_owned()])?.unwrap_or_default(),
         };
-        return Ok(Recipe {
-            source: Source::new(name.clone(), text.clone()),
-            text,
-            ignore,
-        });
+        return Ok(Recipe { source: Source::new(name.clone(), text.clone()), text, ignore });
     }
-    let place = if context.is_empty() {
-        "the build context".to_owned()
-    } else {
-        format!("the context {context}")
-    };
-    Err(
-        Fault::not_found(format!("{place} has no {}", names[0])).hint(
-            match parameters.dockerfile {
-                Some(_) => "the path is relative to the context",
-                None => "name another file with -f, or the right context",
-            },
-        ),
-    )
+    let place = if context.is_empty() { "the build context".to_owned() } else { format!("the context {context}") };
+    Err(Fault::not_found(format!("{place} has no {}", names[0])).hint(match parameters.dockerfile {
+        Some(_) => "the path is relative to the context",
+        None => "name another file with -f, or the right context",
+    }))
 }
 
 /// How well this builder fits the main context.
@@ -160,10 +83,7 @@ pub fn detect<B: Backend>(backend: &mut B) -> Result<u8, Fault> {
         Err(fault) => return Err(fault),
     };
     for name in DEFAULT_NAMES {
-        if backend
-            .read(&tree, &format!("/{name}"), MAX_BYTES)?
-            .is_some()
-        {
+        if backend.read(&tree, &format!("/{name}"), MAX_BYTES)?.is_some() {
             return Ok(90);
         }
     }
@@ -171,27 +91,14 @@ pub fn detect<B: Backend>(backend: &mut B) -> Result<u8, Fault> {
 }
 
 fn open<B: Backend>(backend: &mut B, context: &str, files: &[String]) -> Result<B::Tree, Fault> {
-    let cleaned: Vec<String> = files
-        .iter()
-        .map(|file| paths::join("/", file)[1..].to_owned())
-        .collect();
+    let cleaned: Vec<String> = files.iter().map(|file| paths::join("/", file)[1..].to_owned()).collect();
     // What is to be kept is given as patterns: a name that looks like one is looked for in the whole context.
-    let plain = cleaned
-        .iter()
-        .all(|file| !file.is_empty() && !file.contains(['*', '?', '[', '\\', '!']));
+    let plain = cleaned.iter().all(|file| !file.is_empty() && !file.contains(['*', '?', '[', '\\', '!']));
     let include = if plain { &cleaned[..] } else { &[] };
-    backend.source(Tree::Context {
-        name: context,
-        exclude: &[],
-        include,
-    })
+    backend.source(Tree::Context { name: context, exclude: &[], include })
 }
 
-fn ignore_file<B: Backend>(
-    backend: &mut B,
-    context: &str,
-    names: &[String],
-) -> Result<Option<Vec<String>>, Fault> {
+fn ignore_file<B: Backend>(backend: &mut B, context: &str, names: &[String]) -> Result<Option<Vec<String>>, Fault> {
     let tree = match open(backend, context, names) {
         Ok(tree) => tree,
         // An inline Dockerfile that copies nothing needs no context.
@@ -209,14 +116,8 @@ fn ignore_file<B: Backend>(
 /// Lines that say something: a comment has its `#` at the very beginning.
 fn ignore_lines(text: &str) -> Vec<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(str::trim);
-    lines
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect()
+    let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim);
+    lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 fn decode(name: &str, bytes: &[u8]) -> Result<String, Fault> {
@@ -232,19 +133,13 @@ mod tests {
     use crate::testing::Recorder;
 
     fn recorder(files: &[(&str, &str)]) -> Recorder {
-        let files = files
-            .iter()
-            .map(|(name, text)| (name.to_string(), text.as_bytes().to_vec()))
-            .collect();
-        Recorder {
-            files,
-            ..Recorder::default()
-        }
+        let files = files.iter().map(|(name, text)| (name.to_string(), text.as_bytes().to_vec())).collect();
+        Recorder { files, ..Recorder::default() }
     }
 
     #[test]
     fn finds_the_dockerfile_and_its_ignore_file() {
-        let parameters = |json: &str| Parameters::read(json).unwrap();
+        let parameters = |json: &str| serde_json::from_str::<Parameters>(json).unwrap();
         let mut both = recorder(&[
             ("/Dockerfile", "FROM a"),
             ("/sub/D", "FROM b"),
@@ -252,15 +147,9 @@ mod tests {
             ("/.dockerignore", "all"),
         ]);
         let recipe = load(&parameters("{}"), &mut both).unwrap();
-        assert_eq!(
-            (recipe.text.as_str(), &recipe.ignore[..]),
-            ("FROM a", &["all".to_owned()][..])
-        );
+        assert_eq!((recipe.text.as_str(), &recipe.ignore[..]), ("FROM a", &["all".to_owned()][..]));
         let recipe = load(&parameters(r#"{"dockerfile": "./sub/D"}"#), &mut both).unwrap();
-        assert_eq!(
-            (recipe.text.as_str(), recipe.ignore.join("|").as_str()),
-            ("FROM b", "x|!y|#z")
-        );
+        assert_eq!((recipe.text.as_str(), recipe.ignore.join("|").as_str()), ("FROM b", "x|!y|#z"));
         let recipe = load(&parameters(r#"{"dockerfile_inline": "FROM c"}"#), &mut both).unwrap();
         assert_eq!((recipe.text.as_str(), recipe.ignore.len()), ("FROM c", 1));
         assert_eq!(
@@ -269,36 +158,25 @@ mod tests {
         );
         let mut outside = recorder(&[("/D", "FROM d")]);
         outside.contexts = vec!["files".into()];
-        let recipe = load(
-            &parameters(r#"{"dockerfile": "D", "dockerfile_context": "files"}"#),
-            &mut outside,
-        )
-        .unwrap();
+        let recipe = load(&parameters(r#"{"dockerfile": "D", "dockerfile_context": "files"}"#), &mut outside).unwrap();
         assert_eq!((recipe.text.as_str(), recipe.ignore.len()), ("FROM d", 0));
-        let lower = load(&parameters(""), &mut recorder(&[("/dockerfile", "FROM e")])).unwrap();
+        let lower = load(&parameters("{}"), &mut recorder(&[("/dockerfile", "FROM e")])).unwrap();
         assert_eq!(lower.text, "FROM e");
     }
 
     #[test]
     fn says_what_is_missing_or_wrong() {
         let fault = load(&Parameters::default(), &mut recorder(&[])).unwrap_err();
-        assert_eq!(
-            (fault.kind, fault.message.as_str()),
-            (Kind::NotFound, "the build context has no Dockerfile")
-        );
+        assert_eq!((fault.kind, fault.message.as_str()), (Kind::NotFound, "the build context has no Dockerfile"));
         let mut utf16 = Recorder::default();
-        utf16
-            .files
-            .insert("/Dockerfile".into(), vec![0xff, 0xfe, b'F', 0]);
-        assert!(
-            load(&Parameters::default(), &mut utf16)
-                .unwrap_err()
-                .message
-                .contains("UTF-16")
-        );
-        assert!(Parameters::read("{").is_err());
-        assert!(Parameters::read(r#"{"target": 1}"#).is_err());
-        assert!(Parameters::read(r#"{"args": {"a": 1}}"#).is_err());
+        utf16.files.insert("/Dockerfile".into(), vec![0xff, 0xfe, b'F', 0]);
+        assert!(load(&Parameters::default(), &mut utf16).unwrap_err().message.contains("UTF-16"));
+    }
+
+    #[test]
+    fn unknown_parameters_are_refused() {
+        assert!(serde_json::from_str::<Parameters>(r#"{"traget": "x"}"#).is_err());
+        assert!(serde_json::from_str::<Parameters>(r#"{"args": {"a": 1}}"#).is_err());
     }
 
     #[test]

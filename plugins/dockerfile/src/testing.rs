@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::backend::{Backend, Base, Operation, Origin, Source, Wanted};
+use crate::backend::{Backend, Operation, Origin, Source, Wanted};
 use crate::fault::{Fault, Place};
 
 /// A folder of cases that others wrote. It is kept beside the repository, and its tests pass without it.
 #[allow(clippy::print_stderr, reason = "a test that did nothing should say so")]
 pub fn cases(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../../shared/cases")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/cases").join(name);
     if path.exists() {
         return Some(path);
     }
@@ -54,38 +52,24 @@ impl Recorder {
 impl Backend for Recorder {
     type Tree = usize;
 
-    fn resolve(&mut self, wanted: &[Wanted]) -> Vec<Result<Base<usize>, Fault>> {
-        let asked: Vec<String> = wanted
-            .iter()
-            .map(|w| format!("{} {}", w.reference, w.platform))
-            .collect();
+    fn resolve(&mut self, wanted: &[Wanted]) -> Vec<Result<Value, Fault>> {
+        let asked: Vec<String> = wanted.iter().map(|w| format!("{} {}", w.reference, w.platform)).collect();
         self.log.push(format!("resolve {}", asked.join(", ")));
         let answer = |w: &Wanted| {
             if w.reference.contains("missing") {
                 return Err(Fault::not_found(format!("{} does not exist", w.reference)));
             }
             let default = json!({"os": w.platform.os, "architecture": w.platform.architecture, "history": [{"created_by": "base"}]});
-            let config = self.images.get(&w.reference).cloned().unwrap_or(default);
-            Ok((w.reference.clone(), config))
+            Ok(self.images.get(&w.reference).cloned().unwrap_or(default))
         };
-        let answers: Vec<_> = wanted.iter().map(answer).collect();
-        let base = |answer: Result<(String, Value), Fault>| {
-            answer.map(|(reference, config)| Base {
-                tree: self.tree(format!("image {reference}")),
-                config,
-            })
-        };
-        answers.into_iter().map(base).collect()
+        wanted.iter().map(answer).collect()
     }
 
     fn source(&mut self, source: Source<'_>) -> Result<usize, Fault> {
         match source {
             Source::Scratch => Ok(self.tree("scratch".into())),
-            Source::Context {
-                name,
-                exclude,
-                include,
-            } => {
+            Source::Image(wanted) => Ok(self.tree(format!("image {}", wanted.reference))),
+            Source::Context { name, exclude, include } => {
                 if !name.is_empty() && !self.contexts.iter().any(|known| known == name) {
                     return Err(Fault::not_found(format!("no context {name}")));
                 }
@@ -106,21 +90,9 @@ impl Backend for Recorder {
         self.places.extend(origin.place.clone());
         let line = match operation {
             Operation::Copy(copy) => {
-                let mut line = format!(
-                    "t{onto} copy t{} {:?} -> {:?}",
-                    copy.source, copy.paths, copy.destination
-                );
-                let flags = [
-                    ("link", copy.link),
-                    ("parents", copy.parents),
-                    ("unpack", copy.unpack),
-                ];
-                line.extend(
-                    flags
-                        .iter()
-                        .filter(|(_, on)| *on)
-                        .map(|(name, _)| format!(" {name}")),
-                );
+                let mut line = format!("t{onto} copy t{} {:?} -> {:?}", copy.source, copy.paths, copy.destination);
+                let flags = [("link", copy.link), ("parents", copy.parents), ("unpack", copy.unpack)];
+                line.extend(flags.iter().filter(|(_, on)| *on).map(|(name, _)| format!(" {name}")));
                 line.extend(copy.owner.map(|owner| format!(" owner={owner}")));
                 line.extend(copy.mode.map(|mode| format!(" mode={mode}")));
                 if !copy.exclude.is_empty() {
@@ -129,16 +101,9 @@ impl Backend for Recorder {
                 line
             }
             Operation::Run(run) => {
-                let env: Vec<String> = run
-                    .env
-                    .iter()
-                    .filter(|(name, _)| name != "PATH")
-                    .map(|(n, v)| format!("{n}={v}"))
-                    .collect();
-                let mut line = format!(
-                    "t{onto} run {:?} env={env:?} cwd={} user={:?}",
-                    run.args, run.cwd, run.user
-                );
+                let env: Vec<String> =
+                    run.env.iter().filter(|(name, _)| name != "PATH").map(|(n, v)| format!("{n}={v}")).collect();
+                let mut line = format!("t{onto} run {:?} env={env:?} cwd={} user={:?}", run.args, run.cwd, run.user);
                 if run.network != Default::default() {
                     write!(line, " network={:?}", run.network).unwrap();
                 }
@@ -158,10 +123,7 @@ impl Backend for Recorder {
                 format!("t{onto} mkdir {path} {mode:o} {owner:?}")
             }
             Operation::WriteFile { path, bytes, mode } => {
-                format!(
-                    "t{onto} write {path} {mode:o} {:?}",
-                    String::from_utf8_lossy(&bytes)
-                )
+                format!("t{onto} write {path} {mode:o} {:?}", String::from_utf8_lossy(&bytes))
             }
         };
         self.tree(line)

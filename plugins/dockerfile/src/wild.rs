@@ -16,10 +16,7 @@ fn attempt(text: &str, arguments: &[(&str, &str)]) -> Result<(Vec<Image<usize>>,
         target: None,
         platforms: vec![host.clone(), Platform::new("linux", "arm64", None)],
         build_platform: host,
-        arguments: arguments
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect(),
+        arguments: arguments.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         labels: Vec::new(),
         epoch: None,
         ignore: Vec::new(),
@@ -49,11 +46,8 @@ fn examine(text: &str, arguments: &[(&str, &str)]) -> Result<(), Fault> {
 
 /// The host counts on it: an entry that is not empty for each layer of the base and each operation after it.
 fn operations_match_history(image: &Image<usize>, recorder: &Recorder, text: &str) {
-    let lines: std::collections::HashMap<&str, &str> = recorder
-        .log
-        .iter()
-        .filter_map(|line| line.split_once(" = "))
-        .collect();
+    let lines: std::collections::HashMap<&str, &str> =
+        recorder.log.iter().filter_map(|line| line.split_once(" = ")).collect();
     let mut tree = format!("t{}", image.tree);
     let mut operations = 0;
     loop {
@@ -70,14 +64,8 @@ fn operations_match_history(image: &Image<usize>, recorder: &Recorder, text: &st
         }
         break;
     }
-    let history = image.config["history"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let entries = history
-        .iter()
-        .filter(|entry| entry.get("empty_layer").is_none())
-        .count();
+    let history = image.config["history"].as_array().cloned().unwrap_or_default();
+    let entries = history.iter().filter(|entry| entry.get("empty_layer").is_none()).count();
     assert_eq!(entries, operations, "{text}");
 }
 
@@ -96,10 +84,7 @@ fn converts_dockerfiles_that_broke_builders() {
                 open.push(path);
                 continue;
             }
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "dockerignore")
-            {
+            if path.extension().is_some_and(|extension| extension == "dockerignore") {
                 continue;
             }
             let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
@@ -113,16 +98,12 @@ fn converts_dockerfiles_that_broke_builders() {
                 ],
             ) {
                 Ok(()) => converted += 1,
-                Err(fault) => refused.push(format!(
-                    "{}: {fault}",
-                    path.file_name().unwrap().to_string_lossy()
-                )),
+                Err(fault) => refused.push(format!("{}: {fault}", path.file_name().unwrap().to_string_lossy())),
             }
         }
     }
     // Four fetch a URL, and two need a build argument for their FROM.
-    let known =
-        |fault: &String| fault.contains("ADD of a URL") || fault.contains("in FROM is empty");
+    let known = |fault: &String| fault.contains("ADD of a URL") || fault.contains("in FROM is empty");
     assert!(refused.iter().all(known), "{refused:#?}");
     assert!(converted > 150, "{converted}");
 }
@@ -220,27 +201,11 @@ fn large_and_nasty_files_end_in_time() {
     let nested = format!("FROM a\nENV A={}\n", "${A:-".repeat(50_000));
     assert!(examine(&nested, &[]).is_err());
     let array = format!("FROM a\nCMD {}\n", "[".repeat(50_000));
-    assert!(
-        examine(&array, &[]).is_ok(),
-        "not JSON, so the shell gets it"
-    );
-    let stars = format!(
-        "FROM a\nARG A={}\nENV B=${{A##{}b}}\n",
-        "a".repeat(3000),
-        "*a".repeat(300)
-    );
+    assert!(examine(&array, &[]).is_ok(), "not JSON, so the shell gets it");
+    let stars = format!("FROM a\nARG A={}\nENV B=${{A##{}b}}\n", "a".repeat(3000), "*a".repeat(300));
     assert!(examine(&stars, &[]).is_ok());
     let stages: String = (0..300)
-        .map(|i| {
-            format!(
-                "FROM {} AS s{i}\nRUN x\n",
-                if i == 0 {
-                    "a".into()
-                } else {
-                    format!("s{}", i - 1)
-                }
-            )
-        })
+        .map(|i| format!("FROM {} AS s{i}\nRUN x\n", if i == 0 { "a".into() } else { format!("s{}", i - 1) }))
         .collect();
     assert!(examine(&stages, &[]).is_ok());
     assert!(examine("FROM a\nEXPOSE 0-65535\n", &[]).is_ok());

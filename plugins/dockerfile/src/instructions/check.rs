@@ -13,21 +13,11 @@ impl Check {
     /// Reads the value of the directive; what it does not know it ignores.
     pub fn read(value: Option<&str>) -> Self {
         let mut check = Self::default();
-        for (name, value) in value
-            .unwrap_or_default()
-            .split(';')
-            .filter_map(|part| part.split_once('='))
-        {
+        for (name, value) in value.unwrap_or_default().split(';').filter_map(|part| part.split_once('=')) {
             match name.trim() {
                 "skip" => {
-                    check.skip = value
-                        .split(',')
-                        .map(|rule| rule.trim().to_owned())
-                        .collect();
-                    check.skip_all = check
-                        .skip
-                        .iter()
-                        .any(|rule| rule.eq_ignore_ascii_case("all"));
+                    check.skip = value.split(',').map(|rule| rule.trim().to_owned()).collect();
+                    check.skip_all = check.skip.iter().any(|rule| rule.eq_ignore_ascii_case("all"));
                 }
                 "error" => check.error = value.trim() == "true",
                 _ => {}
@@ -38,10 +28,6 @@ impl Check {
 
     /// Whether warnings of this rule are shown.
     pub fn shows(&self, rule: &str) -> bool {
-        !self.skip_all
-            && !self
-                .skip
-                .iter()
-                .any(|skipped| skipped.eq_ignore_ascii_case(rule))
+        !self.skip_all && !self.skip.iter().any(|skipped| skipped.eq_ignore_ascii_case(rule))
     }
 }

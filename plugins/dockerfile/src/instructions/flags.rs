@@ -30,19 +30,14 @@ impl Flags {
             };
             let Some(&(name, takes)) = known.iter().find(|(known, _)| *known == name) else {
                 let keyword = node.keyword.to_ascii_uppercase();
-                let names: Vec<String> =
-                    known.iter().map(|(name, _)| format!("--{name}")).collect();
+                let names: Vec<String> = known.iter().map(|(name, _)| format!("--{name}")).collect();
                 let written = format!("--{name}");
                 let hint =
-                    nearest(&written, names.iter().map(String::as_str)).unwrap_or_else(|| {
-                        match names.is_empty() {
-                            true => format!("{keyword} has no flags"),
-                            false => format!("{keyword} knows {}", names.join(", ")),
-                        }
+                    nearest(&written, names.iter().map(String::as_str)).unwrap_or_else(|| match names.is_empty() {
+                        true => format!("{keyword} has no flags"),
+                        false => format!("{keyword} knows {}", names.join(", ")),
                     });
-                return fail(
-                    Fault::invalid(format!("unknown flag {written} of {keyword}")).hint(hint),
-                );
+                return fail(Fault::invalid(format!("unknown flag {written} of {keyword}")).hint(hint));
             };
             if takes != Takes::Values && flags.iter().any(|(seen, _)| *seen == name) {
                 return fail(Fault::invalid(format!("the flag --{name} is given twice")));
@@ -52,9 +47,7 @@ impl Flags {
                 (Takes::Switch, Some(value)) => match value.to_ascii_lowercase().as_str() {
                     value @ ("true" | "false") => value.to_owned(),
                     _ => {
-                        return fail(Fault::invalid(format!(
-                            "--{name} is either true or false, not {value:?}"
-                        )));
+                        return fail(Fault::invalid(format!("--{name} is either true or false, not {value:?}")));
                     }
                 },
                 (_, Some(value)) => value.to_owned(),
@@ -65,32 +58,19 @@ impl Flags {
                     );
                 }
             };
-            flags.push((
-                name,
-                Word {
-                    text: value,
-                    span: word.span,
-                },
-            ));
+            flags.push((name, Word { text: value, span: word.span }));
         }
         Ok(Self(flags))
     }
 
     /// The value of a flag, with the place of the flag.
     pub fn value(&self, name: &str) -> Option<Word> {
-        self.values(name)
-            .into_iter()
-            .next()
-            .filter(|word| !word.text.is_empty())
+        self.values(name).into_iter().next().filter(|word| !word.text.is_empty())
     }
 
     /// All values of a flag.
     pub fn values(&self, name: &str) -> Vec<Word> {
-        self.0
-            .iter()
-            .filter(|(known, _)| *known == name)
-            .map(|(_, word)| word.clone())
-            .collect()
+        self.0.iter().filter(|(known, _)| *known == name).map(|(_, word)| word.clone()).collect()
     }
 
     /// Whether a switch is on; none if it is not given.

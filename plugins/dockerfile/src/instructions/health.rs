@@ -15,27 +15,16 @@ pub fn health(node: &Node) -> Result<Health, Fault> {
     let kind_name = kind.text.to_ascii_uppercase();
     if kind_name == "NONE" {
         return match command.is_empty() {
-            true => Ok(Health {
-                test: vec![kind_name],
-                ..Health::default()
-            }),
+            true => Ok(Health { test: vec![kind_name], ..Health::default() }),
             false => Err(Fault::invalid("HEALTHCHECK NONE takes no arguments")),
         };
     }
-    let names = [
-        "interval",
-        "timeout",
-        "start-period",
-        "start-interval",
-        "retries",
-    ];
+    let names = ["interval", "timeout", "start-period", "start-interval", "retries"];
     let flags = Flags::read(node, &names.map(|name| (name, Takes::Value)))?;
     if kind_name != "CMD" {
-        return Err(
-            Fault::invalid(format!("unknown type {:?} of HEALTHCHECK", kind.text))
-                .hint("it is CMD or NONE")
-                .at(kind.span),
-        );
+        return Err(Fault::invalid(format!("unknown type {:?} of HEALTHCHECK", kind.text))
+            .hint("it is CMD or NONE")
+            .at(kind.span));
     }
     if command.is_empty() {
         return Err(Fault::invalid("HEALTHCHECK CMD needs a command"));
@@ -47,18 +36,14 @@ pub fn health(node: &Node) -> Result<Health, Fault> {
         Some(word) => match word.text.parse::<i32>() {
             Ok(retries) if retries >= 0 => i64::from(retries),
             _ => {
-                return Err(Fault::invalid(format!(
-                    "invalid --retries={}: it is a number from 0",
-                    word.text
-                ))
-                .at(word.span));
+                return Err(
+                    Fault::invalid(format!("invalid --retries={}: it is a number from 0", word.text)).at(word.span)
+                );
             }
         },
     };
     Ok(Health {
-        test: std::iter::once(form.to_owned())
-            .chain(command.iter().map(|word| word.text.clone()))
-            .collect(),
+        test: std::iter::once(form.to_owned()).chain(command.iter().map(|word| word.text.clone())).collect(),
         interval: duration("interval")?,
         timeout: duration("timeout")?,
         start_period: duration("start-period")?,
@@ -73,10 +58,8 @@ fn interval(name: &str, value: Option<Word>) -> Result<i64, Fault> {
         // Less than a millisecond is what the engine cannot do.
         Some(nanos) if nanos == 0 || nanos >= 1_000_000 => Ok(nanos),
         Some(_) => Err(Fault::invalid(format!("--{name} cannot be less than 1ms")).at(word.span)),
-        None => Err(
-            Fault::invalid(format!("invalid duration --{name}={}", word.text))
-                .hint("write 30s, 5m or 1m30s")
-                .at(word.span),
-        ),
+        None => Err(Fault::invalid(format!("invalid duration --{name}={}", word.text))
+            .hint("write 30s, 5m or 1m30s")
+            .at(word.span)),
     }
 }

@@ -211,6 +211,14 @@ pub fn read(text: &str) -> Result<Dockerfile, Fault> {
         warnings: document.warnings,
         check,
     };
+    if let Some(syntax) = document.syntax.filter(|syntax| !is_ours(syntax)) {
+        let message = format!("the syntax {syntax:?} is not used: this builder reads Dockerfiles itself");
+        dockerfile.warnings.push(Warning {
+            rule: "SyntaxIgnored",
+            message,
+            span: Span { line: 1, column: 0, end_line: 1 },
+        });
+    }
     for node in &document.nodes {
         let keyword = node.keyword.to_ascii_uppercase();
         if keyword == "FROM" {
@@ -218,8 +226,7 @@ pub fn read(text: &str) -> Result<Dockerfile, Fault> {
             dockerfile.stages.push(stage);
             continue;
         }
-        let command =
-            read::command(node, &mut dockerfile.warnings).map_err(|fault| fault.at(node.span))?;
+        let command = read::command(node, &mut dockerfile.warnings).map_err(|fault| fault.at(node.span))?;
         let step = step(node, command);
         match dockerfile.stages.last_mut() {
             Some(stage) => stage.steps.push(step),
@@ -242,37 +249,31 @@ pub fn read(text: &str) -> Result<Dockerfile, Fault> {
     Ok(dockerfile)
 }
 
+/// Whether a frontend image reads the language that this builder reads.
+fn is_ours(syntax: &str) -> bool {
+    let name = syntax.split(' ').next().unwrap_or_default();
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    let repository = name.split([':', '@']).next().unwrap_or_default();
+    matches!(repository, "docker/dockerfile" | "docker/dockerfile-upstream")
+}
+
 /// Reads the text of an ONBUILD, which stands where `span` says for the user.
 pub fn read_trigger(text: &str, span: Span) -> Result<Step, Fault> {
-    let fail = |fault: Fault| Fault {
-        span: Some(span),
-        ..fault.hint(format!("it comes from ONBUILD {text}"))
-    };
+    let fail = |fault: Fault| Fault { span: Some(span), ..fault.hint(format!("it comes from ONBUILD {text}")) };
     let document = parser::parse(text).map_err(fail)?;
     let [node] = &document.nodes[..] else {
-        return Err(fail(Fault::invalid(
-            "an ONBUILD trigger is more than one instruction",
-        )));
+        return Err(fail(Fault::invalid("an ONBUILD trigger is more than one instruction")));
     };
     let keyword = node.keyword.to_ascii_uppercase();
     if matches!(keyword.as_str(), "FROM" | "ONBUILD" | "MAINTAINER") {
-        return Err(fail(Fault::invalid(format!(
-            "{keyword} is not allowed as an ONBUILD trigger"
-        ))));
+        return Err(fail(Fault::invalid(format!("{keyword} is not allowed as an ONBUILD trigger"))));
     }
     let command = read::command(node, &mut Vec::new()).map_err(fail)?;
-    Ok(Step {
-        span,
-        ..step(node, command)
-    })
+    Ok(Step { span, ..step(node, command) })
 }
 
 fn step(node: &Node, command: Command) -> Step {
-    Step {
-        command,
-        code: node.original.trim().to_owned(),
-        span: node.span,
-    }
+    Step { command, code: node.original.trim().to_owned(), span: node.span }
 }
 
 #[cfg(test)]

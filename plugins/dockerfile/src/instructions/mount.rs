@@ -97,10 +97,7 @@ pub fn mount_from(value: &str) -> Result<Option<String>, Fault> {
 }
 
 /// Reads a mount; `expand` gives the values their variables.
-pub fn mount(
-    value: &str,
-    expand: &mut dyn FnMut(&str) -> Result<String, Fault>,
-) -> Result<Mount, Fault> {
+pub fn mount(value: &str, expand: &mut dyn FnMut(&str) -> Result<String, Fault>) -> Result<Mount, Fault> {
     let fields = fields(value)?;
     let mut mount = Mount {
         kind: MountKind::Bind,
@@ -124,39 +121,32 @@ pub fn mount(
             None => (field.to_ascii_lowercase(), None),
         };
         if !KEYS.contains(&key.as_str()) {
-            let hint =
-                nearest(&key, KEYS).unwrap_or_else(|| format!("a mount knows {}", KEYS.join(", ")));
-            return Err(
-                Fault::invalid(format!("unexpected {key:?} in --mount={value}")).hint(hint),
-            );
+            let hint = nearest(&key, KEYS).unwrap_or_else(|| format!("a mount knows {}", KEYS.join(", ")));
+            return Err(Fault::invalid(format!("unexpected {key:?} in --mount={value}")).hint(hint));
         }
         match (key.as_str(), given) {
             ("readonly" | "ro", given) => read_only = Some(switch(&key, given)?),
             ("readwrite" | "rw", given) => read_only = Some(!switch(&key, given)?),
             ("required", given) => mount.required = switch(&key, given)?,
             (_, None) => {
-                return Err(Fault::invalid(format!("{key} of a mount needs a value"))
-                    .hint(format!("write {key}=VALUE")));
+                return Err(
+                    Fault::invalid(format!("{key} of a mount needs a value")).hint(format!("write {key}=VALUE"))
+                );
             }
             ("type", Some(given)) => mount.kind = kind(&given)?,
             ("source" | "src", Some(given)) => mount.source = given,
             ("target" | "dst" | "destination", Some(given)) => mount.target = given,
-            ("size", Some(given)) => {
-                mount.size = Some(bytes(&given).ok_or_else(|| bad(&key, &given))?)
-            }
+            ("size", Some(given)) => mount.size = Some(bytes(&given).ok_or_else(|| bad(&key, &given))?),
             ("id", Some(given)) => mount.id = given,
             ("sharing", Some(given)) => mount.sharing = Some(sharing(&given)?),
-            ("mode", Some(given)) => {
-                mount.mode = Some(u32::from_str_radix(&given, 8).map_err(|_| bad(&key, &given))?)
-            }
+            ("mode", Some(given)) => mount.mode = Some(u32::from_str_radix(&given, 8).map_err(|_| bad(&key, &given))?),
             ("uid", Some(given)) => mount.uid = Some(given.parse().map_err(|_| bad(&key, &given))?),
             ("gid", Some(given)) => mount.gid = Some(given.parse().map_err(|_| bad(&key, &given))?),
             ("env", Some(given)) => mount.env = Some(given),
             _ => {}
         }
     }
-    mount.read_only =
-        read_only.unwrap_or(matches!(mount.kind, MountKind::Bind | MountKind::Secret));
+    mount.read_only = read_only.unwrap_or(matches!(mount.kind, MountKind::Bind | MountKind::Secret));
     agrees(&mount, &fields)?;
     Ok(mount)
 }
@@ -164,12 +154,7 @@ pub fn mount(
 /// Options that this kind of mount does not have are mistakes, not decoration.
 fn agrees(mount: &Mount, fields: &[String]) -> Result<(), Fault> {
     let has = |name: &str| {
-        fields.iter().any(|field| {
-            field
-                .split('=')
-                .next()
-                .is_some_and(|key| key.eq_ignore_ascii_case(name))
-        })
+        fields.iter().any(|field| field.split('=').next().is_some_and(|key| key.eq_ignore_ascii_case(name)))
     };
     let kind = match mount.kind {
         MountKind::Bind => "bind",
@@ -193,18 +178,13 @@ fn agrees(mount: &Mount, fields: &[String]) -> Result<(), Fault> {
             return Err(Fault::invalid("a secret mount has no from"));
         }
         if !mount.source.is_empty() && !mount.id.is_empty() {
-            return Err(Fault::invalid(
-                "a secret mount has either id or source, not both",
-            ));
+            return Err(Fault::invalid("a secret mount has either id or source, not both"));
         }
         if mount.source.is_empty() && mount.id.is_empty() && mount.target.is_empty() {
-            return Err(Fault::invalid("a secret mount needs id or target")
-                .hint("write --mount=type=secret,id=NAME"));
+            return Err(Fault::invalid("a secret mount needs id or target").hint("write --mount=type=secret,id=NAME"));
         }
     } else if mount.target.is_empty() {
-        return Err(
-            Fault::invalid(format!("a {kind} mount needs a target")).hint("add target=PATH")
-        );
+        return Err(Fault::invalid(format!("a {kind} mount needs a target")).hint("add target=PATH"));
     }
     Ok(())
 }
@@ -227,8 +207,9 @@ fn kind(value: &str) -> Result<MountKind, Fault> {
         "cache" => Ok(MountKind::Cache),
         "tmpfs" => Ok(MountKind::Tmpfs),
         "secret" => Ok(MountKind::Secret),
-        "ssh" => Err(Fault::unsupported("mounts of type ssh are not supported")
-            .hint("mount a key with type=secret instead")),
+        "ssh" => {
+            Err(Fault::unsupported("mounts of type ssh are not supported").hint("mount a key with type=secret instead"))
+        }
         _ => {
             let hint = nearest(value, ["bind", "cache", "tmpfs", "secret"])
                 .unwrap_or_else(|| "it is bind, cache, tmpfs or secret".into());
@@ -249,9 +230,7 @@ fn sharing(value: &str) -> Result<Sharing, Fault> {
 /// `64m`, `1.5GiB`, `512`: units are powers of 1024.
 fn bytes(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number: f64 = text[..end].parse().ok()?;
     let power = match text[end..].trim() {
         "" | "b" => 0,
@@ -291,9 +270,7 @@ fn fields(value: &str) -> Result<Vec<String>, Fault> {
                 Some((at, '"')) => break at + 1,
                 Some((_, c)) => field.push(c),
                 None => {
-                    return Err(Fault::invalid(format!(
-                        "a quote in --mount={value} is never closed"
-                    )));
+                    return Err(Fault::invalid(format!("a quote in --mount={value} is never closed")));
                 }
             }
         };
@@ -302,9 +279,7 @@ fn fields(value: &str) -> Result<Vec<String>, Fault> {
             Some(next) => rest = next,
             None if quoted[end..].is_empty() => return Ok(fields),
             None => {
-                return Err(Fault::invalid(format!(
-                    "--mount={value} goes on after a closing quote"
-                )));
+                return Err(Fault::invalid(format!("--mount={value} goes on after a closing quote")));
             }
         }
     }
@@ -325,43 +300,15 @@ mod tests {
         assert!(!read("type=bind,rw,source=a,dst=$D").unwrap().read_only);
         let cache = read("type=cache,target=$D/x,id=n,sharing=locked,uid=1000,mode=0700").unwrap();
         assert_eq!(
-            (
-                cache.target.as_str(),
-                cache.id.as_str(),
-                cache.mode,
-                cache.uid
-            ),
+            (cache.target.as_str(), cache.id.as_str(), cache.mode, cache.uid),
             ("/data/x", "n", Some(0o700), Some(1000))
         );
-        assert_eq!(
-            (cache.sharing, cache.read_only),
-            (Some(Sharing::Locked), false)
-        );
-        assert_eq!(
-            read("type=tmpfs,target=/t,size=1.5k").unwrap().size,
-            Some(1536)
-        );
+        assert_eq!((cache.sharing, cache.read_only), (Some(Sharing::Locked), false));
+        assert_eq!(read("type=tmpfs,target=/t,size=1.5k").unwrap().size, Some(1536));
         let secret = read("type=secret,id=n,env=TOKEN,required").unwrap();
-        assert_eq!(
-            (
-                secret.env.as_deref(),
-                secret.required,
-                secret.target.as_str()
-            ),
-            (Some("TOKEN"), true, "")
-        );
-        assert_eq!(
-            read("\"type=bind\",\"source=a,b\",target=/x")
-                .unwrap()
-                .source,
-            "a,b"
-        );
-        assert_eq!(
-            mount_from("type=bind,from=base,target=/x")
-                .unwrap()
-                .as_deref(),
-            Some("base")
-        );
+        assert_eq!((secret.env.as_deref(), secret.required, secret.target.as_str()), (Some("TOKEN"), true, ""));
+        assert_eq!(read("\"type=bind\",\"source=a,b\",target=/x").unwrap().source, "a,b");
+        assert_eq!(mount_from("type=bind,from=base,target=/x").unwrap().as_deref(), Some("base"));
     }
 
     #[test]
@@ -384,9 +331,6 @@ mod tests {
             let fault = read(value).unwrap_err();
             assert!(fault.message.contains(part), "{value}: {fault}");
         }
-        assert_eq!(
-            read("tagret=/x").unwrap_err().hint.as_deref(),
-            Some("did you mean target?")
-        );
+        assert_eq!(read("tagret=/x").unwrap_err().hint.as_deref(), Some("did you mean target?"));
     }
 }

@@ -57,43 +57,23 @@ pub struct Parsed {
 }
 
 /// Splits `rest`, a trimmed slice of the line's text.
-pub fn parse(
-    style: Style,
-    line: &Logical,
-    rest: &str,
-    escape: char,
-    keyword: &str,
-) -> Result<Parsed, Fault> {
-    let plain = |words| {
-        Ok(Parsed {
-            words,
-            ..Parsed::default()
-        })
-    };
+pub fn parse(style: Style, line: &Logical, rest: &str, escape: char, keyword: &str) -> Result<Parsed, Fault> {
+    let plain = |words| Ok(Parsed { words, ..Parsed::default() });
     match style {
         Style::Unknown | Style::Instruction => plain(Vec::new()),
         _ if rest.is_empty() => plain(Vec::new()),
         Style::Line => plain(vec![line.word(rest, rest)]),
         Style::Words => plain(split_blanks(line, rest)),
-        Style::Quoted => plain(
-            quoted(rest, escape)
-                .into_iter()
-                .map(|(word, at)| line.word(word, at))
-                .collect(),
-        ),
+        Style::Quoted => plain(quoted(rest, escape).into_iter().map(|(word, at)| line.word(word, at)).collect()),
         Style::Pairs => plain(pairs(line, rest, escape, keyword)?),
         Style::JsonOrWords => maybe_json(line, rest, keyword, split_blanks),
-        Style::JsonOrLine => maybe_json(line, rest, keyword, |line, rest| {
-            vec![line.word(rest, rest)]
-        }),
+        Style::JsonOrLine => maybe_json(line, rest, keyword, |line, rest| vec![line.word(rest, rest)]),
         Style::Typed => {
             let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
             let (kind, command) = (&rest[..end], rest[end..].trim_start());
             let mut parsed = match command.is_empty() {
                 true => Parsed::default(),
-                false => maybe_json(line, command, keyword, |line, rest| {
-                    vec![line.word(rest, rest)]
-                })?,
+                false => maybe_json(line, command, keyword, |line, rest| vec![line.word(rest, rest)])?,
             };
             parsed.words.insert(0, line.word(kind, rest));
             Ok(parsed)
@@ -102,10 +82,7 @@ pub fn parse(
 }
 
 fn split_blanks(line: &Logical, rest: &str) -> Vec<Word> {
-    rest.split(is_blank)
-        .filter(|word| !word.is_empty())
-        .map(|word| line.word(word, word))
-        .collect()
+    rest.split(is_blank).filter(|word| !word.is_empty()).map(|word| line.word(word, word)).collect()
 }
 
 fn maybe_json(
@@ -115,38 +92,25 @@ fn maybe_json(
     otherwise: fn(&Logical, &str) -> Vec<Word>,
 ) -> Result<Parsed, Fault> {
     if !rest.starts_with('[') {
-        return Ok(Parsed {
-            words: otherwise(line, rest),
-            ..Parsed::default()
-        });
+        return Ok(Parsed { words: otherwise(line, rest), ..Parsed::default() });
     }
     let Ok(values) = serde_json::from_str::<Vec<serde_json::Value>>(rest) else {
-        return Ok(Parsed {
-            words: otherwise(line, rest),
-            json: false,
-            broken_json: looks_meant(rest),
-        });
+        return Ok(Parsed { words: otherwise(line, rest), json: false, broken_json: looks_meant(rest) });
     };
     let mut words = Vec::with_capacity(values.len());
     for value in values {
         match value {
             serde_json::Value::String(text) => words.push(line.word(text, rest)),
             other => {
-                let message = format!(
-                    "the JSON array of {} holds {other}, and only strings are allowed",
-                    keyword.to_uppercase()
-                );
+                let message =
+                    format!("the JSON array of {} holds {other}, and only strings are allowed", keyword.to_uppercase());
                 return Err(Fault::invalid(message)
                     .hint(format!("write it in double quotes: \"{other}\""))
                     .at(line.span_of(rest)));
             }
         }
     }
-    Ok(Parsed {
-        words,
-        json: true,
-        broken_json: false,
-    })
+    Ok(Parsed { words, json: true, broken_json: false })
 }
 
 /// `[ -f x ] && y` is a shell command; `['a']` and `["a", "b"` were meant as arrays.
@@ -207,20 +171,14 @@ fn pairs(line: &Logical, rest: &str, escape: char, keyword: &str) -> Result<Vec<
                 .hint(format!("write {keyword} {rest}=VALUE"))
                 .at(line.span_of(rest)));
         };
-        return Ok(vec![
-            line.word(name, rest),
-            line.word(value, value),
-            line.word("", rest),
-        ]);
+        return Ok(vec![line.word(name, rest), line.word(value, value), line.word("", rest)]);
     }
     let mut triples = Vec::with_capacity(words.len() * 3);
     for (word, at) in words {
         let Some((name, value)) = word.split_once('=') else {
-            return Err(Fault::invalid(format!(
-                "can't find = in {word:?}: {keyword} takes name=value pairs"
-            ))
-            .hint("a value with blanks needs quotes")
-            .at(line.span_of(at)));
+            return Err(Fault::invalid(format!("can't find = in {word:?}: {keyword} takes name=value pairs"))
+                .hint("a value with blanks needs quotes")
+                .at(line.span_of(at)));
         };
         triples.push(line.word(name, at));
         triples.push(line.word(value, at));

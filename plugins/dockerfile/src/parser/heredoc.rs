@@ -30,40 +30,20 @@ pub fn heredoc_word(word: &str) -> Result<Option<Heredoc>, Fault> {
     if rest.is_empty() || rest.contains('<') {
         return Ok(None);
     }
-    let lexer = Lexer {
-        keep_unset: true,
-        ..Lexer::new('\\')
-    };
-    let wrong = |error: crate::words::WordError| {
-        Fault::invalid(format!("invalid name of a heredoc {word:?}: {error}"))
-    };
+    let lexer = Lexer { keep_unset: true, ..Lexer::new('\\') };
+    let wrong = |error: crate::words::WordError| Fault::invalid(format!("invalid name of a heredoc {word:?}: {error}"));
     let names = lexer.words(rest, &Unset).map_err(wrong)?;
-    let raw = Lexer {
-        raw_quotes: true,
-        ..lexer
-    }
-    .words(rest, &Unset)
-    .map_err(wrong)?;
+    let raw = Lexer { raw_quotes: true, ..lexer }.words(rest, &Unset).map_err(wrong)?;
     let ([name], [raw]) = (&names[..], &raw[..]) else {
         return Ok(None);
     };
     let quotes = |text: &str| text.matches(['\'', '"']).count();
-    Ok(Some(Heredoc {
-        name: name.clone(),
-        expand: quotes(name) == quotes(raw),
-        chomp,
-        content: String::new(),
-    }))
+    Ok(Some(Heredoc { name: name.clone(), expand: quotes(name) == quotes(raw), chomp, content: String::new() }))
 }
 
 /// All heredocs of a line in order, still without their bodies.
 pub fn heredocs(line: &str) -> Result<Vec<Heredoc>, Fault> {
-    let lexer = Lexer {
-        raw_quotes: true,
-        raw_escapes: true,
-        keep_unset: true,
-        ..Lexer::new('\\')
-    };
+    let lexer = Lexer { raw_quotes: true, raw_escapes: true, keep_unset: true, ..Lexer::new('\\') };
     // A line that is no proper sequence of words is a matter for the shell that gets it.
     let words = lexer.words(line, &Unset).unwrap_or_default();
     let mut found = Vec::new();
@@ -75,9 +55,7 @@ pub fn heredocs(line: &str) -> Result<Vec<Heredoc>, Fault> {
 
 /// The body without the tabs at the beginning of its lines.
 pub fn chomp(body: &str) -> String {
-    body.split_inclusive('\n')
-        .map(|line| line.trim_start_matches('\t'))
-        .collect()
+    body.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
 }
 
 /// Blanks within a line, as the line parser sees them.

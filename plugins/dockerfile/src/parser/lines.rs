@@ -23,22 +23,14 @@ impl Logical {
     /// Where a slice of `self.text` was written.
     pub fn span_of(&self, slice: &str) -> Span {
         let offset = (slice.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
-        let whole = Span {
-            line: self.start,
-            column: 0,
-            end_line: self.end,
-        };
+        let whole = Span { line: self.start, column: 0, end_line: self.end };
         let Some(before) = self.text.get(..offset) else {
             return whole;
         };
         match self.pieces.iter().rev().find(|(at, ..)| *at <= offset) {
             Some(&(at, line, column)) => {
                 let column = column + before[at..].chars().count() as u32;
-                Span {
-                    line,
-                    column,
-                    end_line: line,
-                }
+                Span { line, column, end_line: line }
             }
             None => whole,
         }
@@ -46,10 +38,7 @@ impl Logical {
 
     /// A word whose text begins where this slice does.
     pub fn word(&self, text: impl Into<String>, slice: &str) -> Word {
-        Word {
-            text: text.into(),
-            span: self.span_of(slice),
-        }
+        Word { text: text.into(), span: self.span_of(slice) }
     }
 }
 
@@ -66,13 +55,7 @@ impl<'a> Lines<'a> {
     /// Begins at the first line; a byte order mark is no part of it.
     pub fn new(text: &'a str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Self {
-            rest: text.split_inclusive('\n'),
-            line: 0,
-            escape: '\\',
-            directives_done: false,
-            seen: Vec::new(),
-        }
+        Self { rest: text.split_inclusive('\n'), line: 0, escape: '\\', directives_done: false, seen: Vec::new() }
     }
 
     /// The escape character so far.
@@ -87,12 +70,7 @@ impl<'a> Lines<'a> {
 
     /// The values of `check` and `syntax`.
     pub fn into_directives(self) -> (Option<String>, Option<String>) {
-        let find = |name: &str| {
-            self.seen
-                .iter()
-                .find(|(n, _)| n == name)
-                .map(|(_, value)| value.clone())
-        };
+        let find = |name: &str| self.seen.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
         (find("check"), find("syntax"))
     }
 
@@ -109,11 +87,7 @@ impl<'a> Lines<'a> {
             let indent = content.len() - content.trim_start().len();
             let stripped = &content[indent..];
             self.directive(stripped)?;
-            let stripped = if stripped.starts_with('#') {
-                ""
-            } else {
-                stripped
-            };
+            let stripped = if stripped.starts_with('#') { "" } else { stripped };
             let (text, continues) = self.cut_continuation(stripped);
             if !continues && text.is_empty() {
                 continue;
@@ -159,11 +133,7 @@ impl<'a> Lines<'a> {
     pub fn read_body(&mut self, heredoc: &mut Heredoc) -> bool {
         while let Some(raw) = self.next_raw() {
             let line = raw.trim_end_matches(['\r', '\n']);
-            let line = if heredoc.chomp {
-                line.trim_start_matches('\t')
-            } else {
-                line
-            };
+            let line = if heredoc.chomp { line.trim_start_matches('\t') } else { line };
             if line == heredoc.name {
                 return true;
             }
@@ -190,15 +160,9 @@ impl<'a> Lines<'a> {
             self.directives_done = true;
             return Ok(());
         };
-        let here = Span {
-            line: self.line,
-            column: 0,
-            end_line: self.line,
-        };
+        let here = Span { line: self.line, column: 0, end_line: self.line };
         if self.seen.iter().any(|(seen, _)| *seen == name) {
-            return Err(
-                Fault::invalid(format!("only one {name} parser directive can be used")).at(here),
-            );
+            return Err(Fault::invalid(format!("only one {name} parser directive can be used")).at(here));
         }
         if name == "escape" {
             self.escape = match value {
@@ -206,9 +170,7 @@ impl<'a> Lines<'a> {
                 "`" => '`',
                 _ => {
                     let message = format!("invalid escape token {value:?}");
-                    return Err(Fault::invalid(message)
-                        .hint("it is either ` or \\")
-                        .at(here));
+                    return Err(Fault::invalid(message).hint("it is either ` or \\").at(here));
                 }
             };
         }
@@ -225,6 +187,5 @@ fn directive(line: &str) -> Option<(String, &str)> {
     let (name, value) = line.strip_prefix('#')?.trim_start().split_once('=')?;
     let name = name.trim_end().to_ascii_lowercase();
     let value = value.trim();
-    (matches!(name.as_str(), "syntax" | "escape" | "check") && !value.is_empty())
-        .then_some((name, value))
+    (matches!(name.as_str(), "syntax" | "escape" | "check") && !value.is_empty()).then_some((name, value))
 }

@@ -80,33 +80,18 @@ pub fn parse(text: &str) -> Result<Document, Fault> {
             warnings.push(Warning {
                 rule: "NoEmptyContinuation",
                 message: "empty continuation line".into(),
-                span: Span {
-                    line: empty,
-                    column: 0,
-                    end_line: empty,
-                },
+                span: Span { line: empty, column: 0, end_line: empty },
             });
         }
-        let span = Span {
-            line: line.start,
-            column: 0,
-            end_line: line.end,
-        };
-        let mut node =
-            node(&line, &line.text, lines.escape(), true).map_err(|fault| fault.at(span))?;
+        let span = Span { line: line.start, column: 0, end_line: line.end };
+        let mut node = node(&line, &line.text, lines.escape(), true).map_err(|fault| fault.at(span))?;
         if takes_heredocs(&node) && line.text.contains("<<") {
             node.heredocs = heredoc::heredocs(&line.text).map_err(|fault| fault.at(span))?;
             for heredoc in &mut node.heredocs {
                 if !lines.read_body(heredoc) {
-                    let message = format!(
-                        "unterminated heredoc: no line consists of {:?} alone",
-                        heredoc.name
-                    );
+                    let message = format!("unterminated heredoc: no line consists of {:?} alone", heredoc.name);
                     return Err(Fault::invalid(message)
-                        .hint(format!(
-                            "end the text with a line that is exactly {}",
-                            heredoc.name
-                        ))
+                        .hint(format!("end the text with a line that is exactly {}", heredoc.name))
                         .at(span));
                 }
             }
@@ -115,18 +100,13 @@ pub fn parse(text: &str) -> Result<Document, Fault> {
         nodes.push(node);
     }
     if nodes.is_empty() {
-        return Err(Fault::invalid("the Dockerfile has no instructions")
-            .hint("it begins with FROM and the name of an image"));
+        return Err(
+            Fault::invalid("the Dockerfile has no instructions").hint("it begins with FROM and the name of an image")
+        );
     }
     let escape = lines.escape();
     let (check, syntax) = lines.into_directives();
-    Ok(Document {
-        nodes,
-        escape,
-        check,
-        syntax,
-        warnings,
-    })
+    Ok(Document { nodes, escape, check, syntax, warnings })
 }
 
 /// Only these have bodies; behind `USER <<X` there is just an odd name of a user.
@@ -153,11 +133,7 @@ fn node(line: &Logical, text: &str, escape: char, outermost: bool) -> Result<Nod
         heredocs: Vec::new(),
         inner: None,
         original: text.to_owned(),
-        span: Span {
-            line: line.start,
-            column: 0,
-            end_line: line.end,
-        },
+        span: Span { line: line.start, column: 0, end_line: line.end },
     };
     if style == Style::Instruction {
         // A chain of ONBUILD is refused later; following it here could exhaust the stack.

@@ -28,11 +28,7 @@ fn parses_the_files_of_buildkit() {
         let text = std::fs::read_to_string(case.join("Dockerfile")).unwrap();
         let expected = std::fs::read_to_string(case.join("result")).unwrap();
         let document = parse(&text).unwrap_or_else(|fault| panic!("{}: {fault}", case.display()));
-        let got: Vec<String> = document
-            .nodes
-            .iter()
-            .map(|node| format!("({})", dump(node)))
-            .collect();
+        let got: Vec<String> = document.nodes.iter().map(|node| format!("({})", dump(node))).collect();
         assert_eq!(got.join("\n"), expected.trim(), "{}", case.display());
         count += 1;
     }
@@ -40,68 +36,31 @@ fn parses_the_files_of_buildkit() {
 }
 
 fn heredocs(text: &str) -> Vec<(String, String, bool, bool)> {
-    let document =
-        parse(&format!("FROM a\n{text}\n")).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+    let document = parse(&format!("FROM a\n{text}\n")).unwrap_or_else(|fault| panic!("{text}: {fault}"));
     assert_eq!(document.nodes.len(), 2, "{text}");
     let bodies = document.nodes[1].heredocs.iter();
-    bodies
-        .map(|h| (h.name.clone(), h.content.clone(), h.expand, h.chomp))
-        .collect()
+    bodies.map(|h| (h.name.clone(), h.content.clone(), h.expand, h.chomp)).collect()
 }
 
 #[test]
 fn recognises_heredocs() {
-    let one = |name: &str, content: &str, expand, chomp| {
-        vec![(name.to_string(), content.to_string(), expand, chomp)]
-    };
+    let one = |name: &str, content: &str, expand, chomp| vec![(name.to_string(), content.to_string(), expand, chomp)];
     assert_eq!(heredocs("RUN <<E\nE"), one("E", "", true, false));
     assert_eq!(heredocs("RUN 3<<E\nE"), one("E", "", true, false));
     assert_eq!(heredocs("RUN \"<<E\""), vec![]);
-    assert_eq!(
-        heredocs("RUN <<-E\n\tx\n\tE"),
-        one("E", "\tx\n", true, true)
-    );
-    assert_eq!(
-        heredocs("RUN <<-'E'\n\t$x\nE"),
-        one("E", "\t$x\n", false, true)
-    );
-    assert_eq!(
-        heredocs("RUN <<E python3\n# no comment\nprint()\nE"),
-        one("E", "# no comment\nprint()\n", true, false)
-    );
-    assert_eq!(
-        heredocs("RUN <<eo'f'\nx\neof"),
-        one("eof", "x\n", false, false)
-    );
-    assert_eq!(
-        heredocs("RUN <<eo\\'f\nx\neo'f"),
-        one("eo'f", "x\n", true, false)
-    );
-    assert_eq!(
-        heredocs("RUN <<'e'o\\'f\nx\neo'f"),
-        one("eo'f", "x\n", false, false)
-    );
-    assert_eq!(
-        heredocs("RUN <<'one two'\nx\none two"),
-        one("one two", "x\n", false, false)
-    );
+    assert_eq!(heredocs("RUN <<-E\n\tx\n\tE"), one("E", "\tx\n", true, true));
+    assert_eq!(heredocs("RUN <<-'E'\n\t$x\nE"), one("E", "\t$x\n", false, true));
+    assert_eq!(heredocs("RUN <<E python3\n# no comment\nprint()\nE"), one("E", "# no comment\nprint()\n", true, false));
+    assert_eq!(heredocs("RUN <<eo'f'\nx\neof"), one("eof", "x\n", false, false));
+    assert_eq!(heredocs("RUN <<eo\\'f\nx\neo'f"), one("eo'f", "x\n", true, false));
+    assert_eq!(heredocs("RUN <<'e'o\\'f\nx\neo'f"), one("eo'f", "x\n", false, false));
+    assert_eq!(heredocs("RUN <<'one two'\nx\none two"), one("one two", "x\n", false, false));
     assert_eq!(heredocs("RUN <<$E\n$E"), one("$E", "", true, false));
     assert_eq!(heredocs("RUN <<  E  > foo\nE"), one("E", "", true, false));
-    assert_eq!(
-        heredocs("ONBUILD COPY <<E /x\nbody\nE"),
-        one("E", "body\n", true, false)
-    );
-    assert_eq!(
-        heredocs("RUN <<E\r\nx\r\nE\r"),
-        one("E", "x\r\n", true, false)
-    );
+    assert_eq!(heredocs("ONBUILD COPY <<E /x\nbody\nE"), one("E", "body\n", true, false));
+    assert_eq!(heredocs("RUN <<E\r\nx\r\nE\r"), one("E", "x\r\n", true, false));
     let two = heredocs("COPY <<X <<Y /dest\nY\nX\nX\nY");
-    assert_eq!(
-        two.iter()
-            .map(|(n, c, ..)| (n.as_str(), c.as_str()))
-            .collect::<Vec<_>>(),
-        [("X", "Y\n"), ("Y", "X\n")]
-    );
+    assert_eq!(two.iter().map(|(n, c, ..)| (n.as_str(), c.as_str())).collect::<Vec<_>>(), [("X", "Y\n"), ("Y", "X\n")]);
     assert_eq!(heredocs("COPY [\"<<E\", \"/x\"]"), vec![]);
     assert_eq!(heredocs("RUN echo $((1<<2))"), vec![]);
 }
@@ -116,51 +75,20 @@ fn an_unterminated_heredoc_says_how_to_end_it() {
 
 #[test]
 fn knows_lines_and_columns() {
-    let document = parse(
-        "\u{feff}# escape=`\r\n\r\nFROM a\r\n  COPY --from=é `\r\n  # note\r\n  --chmod=1 x /y\r\n",
-    )
-    .unwrap();
+    let document =
+        parse("\u{feff}# escape=`\r\n\r\nFROM a\r\n  COPY --from=é `\r\n  # note\r\n  --chmod=1 x /y\r\n").unwrap();
     assert_eq!(document.escape, '`');
     let copy = &document.nodes[1];
-    assert_eq!(
-        copy.span,
-        Span {
-            line: 4,
-            column: 0,
-            end_line: 6
-        }
-    );
-    assert_eq!(
-        copy.flags[0].span,
-        Span {
-            line: 4,
-            column: 8,
-            end_line: 4
-        }
-    );
-    assert_eq!(
-        copy.flags[1].span,
-        Span {
-            line: 6,
-            column: 3,
-            end_line: 6
-        }
-    );
-    assert_eq!(
-        copy.args[1].span,
-        Span {
-            line: 6,
-            column: 15,
-            end_line: 6
-        }
-    );
+    assert_eq!(copy.span, Span { line: 4, column: 0, end_line: 6 });
+    assert_eq!(copy.flags[0].span, Span { line: 4, column: 8, end_line: 4 });
+    assert_eq!(copy.flags[1].span, Span { line: 6, column: 3, end_line: 6 });
+    assert_eq!(copy.args[1].span, Span { line: 6, column: 15, end_line: 6 });
     assert_eq!(copy.args[1].text, "/y");
 }
 
 #[test]
 fn directives_come_first_and_once() {
-    let document =
-        parse("# syntax=docker/dockerfile:1\n# check=skip=all\n# Escape = `\nFROM a\n").unwrap();
+    let document = parse("# syntax=docker/dockerfile:1\n# check=skip=all\n# Escape = `\nFROM a\n").unwrap();
     assert_eq!(document.syntax.as_deref(), Some("docker/dockerfile:1"));
     assert_eq!(document.check.as_deref(), Some("skip=all"));
     assert_eq!(document.escape, '`');

@@ -11,12 +11,7 @@ use crate::words::Lexer;
 
 impl<B: Backend> Builder<'_, '_, B> {
     /// Copies files of a context, a stage or an image, and files written into the Dockerfile itself.
-    pub fn copy(
-        &mut self,
-        state: &mut State<B::Tree>,
-        planned: &Planned,
-        copy: &Copy,
-    ) -> Result<(), Fault> {
+    pub fn copy(&mut self, state: &mut State<B::Tree>, planned: &Planned, copy: &Copy) -> Result<(), Fault> {
         let step = &*planned.step;
         let mut sources = Vec::with_capacity(copy.sources.len());
         for source in &copy.sources {
@@ -25,10 +20,7 @@ impl<B: Backend> Builder<'_, '_, B> {
             sources.push(text);
         }
         if let Some(checksum) = &copy.checksum {
-            return Err(
-                Fault::invalid("--checksum needs the URL of a file as its only source")
-                    .at(checksum.span),
-            );
+            return Err(Fault::invalid("--checksum needs the URL of a file as its only source").at(checksum.span));
         }
         let destination = self.expand(state, step, &copy.destination)?;
         let owner = self.option(state, step, &copy.chown)?;
@@ -43,13 +35,7 @@ impl<B: Backend> Builder<'_, '_, B> {
             );
             self.warn("CopyDestinationNotDirectory", step, message);
         }
-        let created_by = created_by(
-            copy,
-            &sources,
-            &destination,
-            owner.as_deref(),
-            mode.as_deref(),
-        );
+        let created_by = created_by(copy, &sources, &destination, owner.as_deref(), mode.as_deref());
         let origin = self.origin(state, planned, self.lexer, "", created_by);
         let template = |source, paths| CopyOperation {
             source,
@@ -69,39 +55,22 @@ impl<B: Backend> Builder<'_, '_, B> {
             };
             let paths = sources
                 .iter()
-                .map(|source| {
-                    if copy.parents {
-                        source.clone()
-                    } else {
-                        paths::join("/", source)
-                    }
-                })
+                .map(|source| if copy.parents { source.clone() } else { paths::join("/", source) })
                 .collect();
             self.apply(state, Operation::Copy(template(from, paths)), &origin);
         }
         if !copy.inline.is_empty() {
             let (from, paths) = self.inline_files(state, step, copy, &origin)?;
-            let plain = CopyOperation {
-                unpack: false,
-                parents: false,
-                ..template(from, paths)
-            };
+            let plain = CopyOperation { unpack: false, parents: false, ..template(from, paths) };
             self.apply(state, Operation::Copy(plain), &origin);
         }
         Ok(())
     }
 
-    fn option(
-        &mut self,
-        state: &State<B::Tree>,
-        step: &Step,
-        word: &Option<Word>,
-    ) -> Result<Option<String>, Fault> {
+    fn option(&mut self, state: &State<B::Tree>, step: &Step, word: &Option<Word>) -> Result<Option<String>, Fault> {
         match word {
             None => Ok(None),
-            Some(word) => {
-                Ok(Some(self.expand(state, step, word)?).filter(|value| !value.is_empty()))
-            }
+            Some(word) => Ok(Some(self.expand(state, step, word)?).filter(|value| !value.is_empty())),
         }
     }
 
@@ -113,37 +82,23 @@ impl<B: Backend> Builder<'_, '_, B> {
         copy: &Copy,
         origin: &Origin,
     ) -> Result<(B::Tree, Vec<String>), Fault> {
-        let body = Lexer {
-            ignore_quotes: true,
-            ..Lexer::new('\\')
-        };
+        let body = Lexer { ignore_quotes: true, ..Lexer::new('\\') };
         let mut tree = self.outside.scratch()?;
         let mut files = Vec::with_capacity(copy.inline.len());
         for inline in &copy.inline {
             let path = paths::join("/", &inline.name);
             if path == "/" {
-                return Err(Fault::invalid(format!(
-                    "{:?} cannot be the name of a file",
-                    inline.name
-                )));
+                return Err(Fault::invalid(format!("{:?} cannot be the name of a file", inline.name)));
             }
             let mut content = inline.content.clone();
             if inline.expand {
                 let expanded = body.word(&content, &state.scope);
-                let expanded = expanded.map_err(|error| {
-                    Fault::invalid(format!(
-                        "cannot expand the text of <<{}: {error}",
-                        inline.name
-                    ))
-                })?;
+                let expanded = expanded
+                    .map_err(|error| Fault::invalid(format!("cannot expand the text of <<{}: {error}", inline.name)))?;
                 self.unmatched(state, step, expanded.unmatched);
                 content = expanded.text;
             }
-            let write = Operation::WriteFile {
-                path: path.clone(),
-                bytes: content.into_bytes(),
-                mode: 0o644,
-            };
+            let write = Operation::WriteFile { path: path.clone(), bytes: content.into_bytes(), mode: 0o644 };
             tree = self.outside.backend.apply(&tree, write, origin);
             files.push(escape(&path));
         }
@@ -153,24 +108,10 @@ impl<B: Backend> Builder<'_, '_, B> {
 
 /// A path that stands for itself where wildcards are allowed.
 fn escape(path: &str) -> String {
-    path.chars()
-        .flat_map(|c| {
-            ['*', '?', '[', '\\']
-                .contains(&c)
-                .then_some('\\')
-                .into_iter()
-                .chain([c])
-        })
-        .collect()
+    path.chars().flat_map(|c| ['*', '?', '[', '\\'].contains(&c).then_some('\\').into_iter().chain([c])).collect()
 }
 
-fn created_by(
-    copy: &Copy,
-    sources: &[String],
-    destination: &str,
-    owner: Option<&str>,
-    mode: Option<&str>,
-) -> String {
+fn created_by(copy: &Copy, sources: &[String], destination: &str, owner: Option<&str>, mode: Option<&str>) -> String {
     let mut message = String::from(if copy.add { "ADD" } else { "COPY" });
     if copy.parents {
         message += " --parents";
@@ -192,28 +133,20 @@ fn created_by(
 /// Refuses what is not a path.
 fn local(add: bool, source: &str) -> Result<(), Fault> {
     let lower = source.to_ascii_lowercase();
-    let scheme = ["http://", "https://", "git://", "ssh://", "ftp://"]
-        .into_iter()
-        .find(|scheme| lower.starts_with(scheme));
-    let scp = source
-        .strip_prefix("git@")
-        .is_some_and(|rest| rest.contains(':'));
+    let scheme =
+        ["http://", "https://", "git://", "ssh://", "ftp://"].into_iter().find(|scheme| lower.starts_with(scheme));
+    let scp = source.strip_prefix("git@").is_some_and(|rest| rest.contains(':'));
     match (scheme.is_some() || scp, add) {
         (false, _) => Ok(()),
-        (true, true) => Err(
-            Fault::unsupported(format!("ADD of a URL is not supported: {source}"))
-                .hint("fetch it in a RUN, or in a step of the flow before this build, and COPY it"),
-        ),
-        (true, false) => Err(Fault::invalid(format!(
-            "a source of COPY cannot be a URL: {source}"
-        ))),
+        (true, true) => Err(Fault::unsupported(format!("ADD of a URL is not supported: {source}"))
+            .hint("fetch it in a RUN, or in a step of the flow before this build, and COPY it")),
+        (true, false) => Err(Fault::invalid(format!("a source of COPY cannot be a URL: {source}"))),
     }
 }
 
 /// Octal up to 07777, or symbolic like `u=rwX,go+r-w`.
 fn check_mode(mode: &str) -> Result<(), Fault> {
-    let octal =
-        u32::from_str_radix(mode, 8).is_ok_and(|mode| mode <= 0o7777) && !mode.starts_with('+');
+    let octal = u32::from_str_radix(mode, 8).is_ok_and(|mode| mode <= 0o7777) && !mode.starts_with('+');
     let clause = |clause: &str| {
         let actions = clause.trim_start_matches(['u', 'g', 'o', 'a']);
         actions.starts_with(['+', '-', '=']) && actions.chars().all(|c| "+-=rwxXstugo".contains(c))
@@ -221,8 +154,7 @@ fn check_mode(mode: &str) -> Result<(), Fault> {
     if octal || mode.split(',').all(clause) {
         return Ok(());
     }
-    Err(Fault::invalid(format!("invalid --chmod={mode}"))
-        .hint("write octal digits up to 7777, or u=rwX,go=rX"))
+    Err(Fault::invalid(format!("invalid --chmod={mode}")).hint("write octal digits up to 7777, or u=rwX,go=rX"))
 }
 
 #[cfg(test)]

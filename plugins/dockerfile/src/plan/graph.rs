@@ -66,32 +66,18 @@ pub struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     /// Nothing reached yet but the target known.
-    pub fn new(
-        dockerfile: &'a Dockerfile,
-        request: &'a Request,
-        platform: &Platform,
-    ) -> Result<Self, Fault> {
+    pub fn new(dockerfile: &'a Dockerfile, request: &'a Request, platform: &Platform) -> Result<Self, Fault> {
         let target = match &request.target {
             None => dockerfile.stages.len() - 1,
             Some(name) => find_target(&dockerfile.stages, name)?,
         };
         let globals = scope::globals(dockerfile, request, platform)?;
         let nodes = dockerfile.stages.iter().map(|_| Node::default()).collect();
-        Ok(Self {
-            platform: platform.clone(),
-            globals,
-            target,
-            nodes,
-            dockerfile,
-            request,
-        })
+        Ok(Self { platform: platform.clone(), globals, target, nodes, dockerfile, request })
     }
 
     /// Follows all names from the target. Gives the images that must be resolved before it can go on.
-    pub fn reach<B: Backend>(
-        &mut self,
-        outside: &mut Outside<'_, B>,
-    ) -> Result<Vec<(Wanted, Span)>, Fault> {
+    pub fn reach<B: Backend>(&mut self, outside: &mut Outside<'_, B>) -> Result<Vec<(Wanted, Span)>, Fault> {
         let mut wanted = Vec::new();
         let mut seen = vec![false; self.nodes.len()];
         let mut open = vec![self.target];
@@ -105,19 +91,14 @@ impl<'a> Graph<'a> {
             }
             self.trigger(index, outside)?;
             let node = &self.nodes[index];
-            let named = node.planned.iter().flat_map(|planned| {
-                planned
-                    .references
-                    .iter()
-                    .flatten()
-                    .map(|root| (root, planned.step.span))
-            });
+            let named = node
+                .planned
+                .iter()
+                .flat_map(|planned| planned.references.iter().flatten().map(|root| (root, planned.step.span)));
             for (root, span) in node.root.iter().map(|root| (root, span)).chain(named) {
                 match root {
                     Root::Stage(stage) => open.push(*stage),
-                    Root::Image(image) if outside.base(image).is_none() => {
-                        wanted.push((image.clone(), span))
-                    }
+                    Root::Image(image) if outside.base(image).is_none() => wanted.push((image.clone(), span)),
                     _ => {}
                 }
             }
@@ -126,11 +107,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Finds out what a stage starts from and what its instructions refer to.
-    fn enter<B: Backend>(
-        &mut self,
-        index: usize,
-        outside: &mut Outside<'_, B>,
-    ) -> Result<(), Fault> {
+    fn enter<B: Backend>(&mut self, index: usize, outside: &mut Outside<'_, B>) -> Result<(), Fault> {
         let stage = &self.dockerfile.stages[index];
         let platform = match &stage.platform {
             None => self.platform.clone(),
@@ -138,26 +115,17 @@ impl<'a> Graph<'a> {
         };
         // A context with the name of a stage takes the place of the whole stage.
         let replaced = match &stage.name {
-            Some(name) if outside.named_context(name)?.is_some() => {
-                Some(Root::Context(name.clone()))
-            }
+            Some(name) if outside.named_context(name)?.is_some() => Some(Root::Context(name.clone())),
             _ => None,
         };
-        let steps: &[Step] = if replaced.is_some() {
-            &[]
-        } else {
-            &stage.steps
-        };
+        let steps: &[Step] = if replaced.is_some() { &[] } else { &stage.steps };
         let root = match replaced {
             Some(root) => root,
             None => self.root_of(index, stage, &platform, outside)?,
         };
         let mut planned = Vec::with_capacity(steps.len());
         for step in steps {
-            planned.push(
-                self.plan(index, Rc::new(step.clone()), false, outside)
-                    .map_err(|fault| fault.at(step.span))?,
-            );
+            planned.push(self.plan(index, Rc::new(step.clone()), false, outside).map_err(|fault| fault.at(step.span))?);
         }
         let node = &mut self.nodes[index];
         node.planned = planned;
@@ -178,9 +146,7 @@ impl<'a> Graph<'a> {
     /// A word of FROM. A variable that is not set is the usual reason for an empty result.
     fn expand(&self, word: &Word) -> Result<String, Fault> {
         let lexer = Lexer::new(self.dockerfile.escape);
-        let expanded = lexer
-            .word(&word.text, &self.globals)
-            .map_err(|error| wrong_word(word, &error))?;
+        let expanded = lexer.word(&word.text, &self.globals).map_err(|error| wrong_word(word, &error))?;
         if !expanded.text.is_empty() {
             return Ok(expanded.text);
         }
@@ -211,10 +177,7 @@ impl<'a> Graph<'a> {
             return Ok(Root::Context(base));
         }
         check_reference(&base).map_err(|fault| fault.at(stage.base.span))?;
-        Ok(Root::Image(Wanted {
-            reference: base,
-            platform: platform.clone(),
-        }))
+        Ok(Root::Image(Wanted { reference: base, platform: platform.clone() }))
     }
 
     fn plan<B: Backend>(
@@ -226,64 +189,43 @@ impl<'a> Graph<'a> {
     ) -> Result<Planned, Fault> {
         let mut references = Vec::new();
         match &step.command {
-            Command::Copy(copy) => {
-                match &copy.from {
-                    None => {}
-                    Some(from) => {
-                        let plain = Lexer::new(self.dockerfile.escape)
-                            .word(&from.text, &Unset)
-                            .map_err(|error| wrong_word(from, &error))?;
-                        if plain.text != from.text {
-                            return Err(Fault::invalid("--from of COPY does not expand variables")
+            Command::Copy(copy) => match &copy.from {
+                None => {}
+                Some(from) => {
+                    let plain = Lexer::new(self.dockerfile.escape)
+                        .word(&from.text, &Unset)
+                        .map_err(|error| wrong_word(from, &error))?;
+                    if plain.text != from.text {
+                        return Err(Fault::invalid("--from of COPY does not expand variables")
                             .hint("name a stage with FROM ... AS name, which does, and use that name")
                             .at(from.span));
-                        }
-                        references.push(Some(self.refer(index, from, outside)?));
                     }
+                    references.push(Some(self.refer(index, from, outside)?));
                 }
-            }
+            },
             Command::Run(run) => {
                 for mount in &run.mounts {
                     let from = mount_from(&mount.text).map_err(|fault| fault.at(mount.span))?;
                     references.push(match from {
                         None => None,
-                        Some(name) => Some(self.refer(
-                            index,
-                            &Word {
-                                text: name,
-                                span: mount.span,
-                            },
-                            outside,
-                        )?),
+                        Some(name) => Some(self.refer(index, &Word { text: name, span: mount.span }, outside)?),
                     });
                 }
             }
             _ => {}
         }
-        Ok(Planned {
-            step,
-            references,
-            onbuild,
-        })
+        Ok(Planned { step, references, onbuild })
     }
 
     /// What `--from` of an instruction in a stage refers to.
-    fn refer<B: Backend>(
-        &self,
-        index: usize,
-        name: &Word,
-        outside: &mut Outside<'_, B>,
-    ) -> Result<Root, Fault> {
+    fn refer<B: Backend>(&self, index: usize, name: &Word, outside: &mut Outside<'_, B>) -> Result<Root, Fault> {
         let stages = &self.dockerfile.stages;
         if let Ok(number) = name.text.parse::<usize>() {
             return match number {
                 number if number < index => Ok(Root::Stage(number)),
                 number if number < stages.len() => Err(self.not_yet(index, number, name)),
                 _ => Err(Fault::invalid(format!("there is no stage {number}"))
-                    .hint(format!(
-                        "stages count from 0, and this Dockerfile has {}",
-                        stages.len()
-                    ))
+                    .hint(format!("stages count from 0, and this Dockerfile has {}", stages.len()))
                     .at(name.span)),
             };
         }
@@ -300,27 +242,15 @@ impl<'a> Graph<'a> {
             return Ok(Root::Context(name.text.clone()));
         }
         check_reference(&name.text).map_err(|fault| fault.at(name.span))?;
-        Ok(Root::Image(Wanted {
-            reference: name.text.clone(),
-            platform: self.platform.clone(),
-        }))
+        Ok(Root::Image(Wanted { reference: name.text.clone(), platform: self.platform.clone() }))
     }
 
     fn not_yet(&self, index: usize, other: usize, name: &Word) -> Fault {
         let fault = match (index == other, self.leads_to(other, index)) {
-            (true, _) => Fault::invalid(format!(
-                "circular dependency: the stage {} refers to itself",
-                name.text
-            )),
-            (_, true) => Fault::invalid(format!(
-                "circular dependency: the stage {} needs this one",
-                name.text
-            )),
-            _ => Fault::invalid(format!(
-                "the stage {} comes later than where it is used",
-                name.text
-            ))
-            .hint("move it before this stage"),
+            (true, _) => Fault::invalid(format!("circular dependency: the stage {} refers to itself", name.text)),
+            (_, true) => Fault::invalid(format!("circular dependency: the stage {} needs this one", name.text)),
+            _ => Fault::invalid(format!("the stage {} comes later than where it is used", name.text))
+                .hint("move it before this stage"),
         };
         fault.at(name.span)
     }
@@ -337,19 +267,13 @@ impl<'a> Graph<'a> {
             if std::mem::replace(&mut seen[index], true) {
                 continue;
             }
-            let copies = stages[index]
-                .steps
-                .iter()
-                .filter_map(|step| match &step.command {
-                    Command::Copy(copy) => copy.from.as_ref().map(|from| from.text.clone()),
-                    _ => None,
-                });
+            let copies = stages[index].steps.iter().filter_map(|step| match &step.command {
+                Command::Copy(copy) => copy.from.as_ref().map(|from| from.text.clone()),
+                _ => None,
+            });
             let base = self.expand(&stages[index].base).ok();
             for name in copies.chain(base) {
-                let number = name
-                    .parse::<usize>()
-                    .ok()
-                    .filter(|number| *number < stages.len());
+                let number = name.parse::<usize>().ok().filter(|number| *number < stages.len());
                 open.extend(number.or_else(|| latest(stages, &name)));
             }
         }
@@ -357,11 +281,7 @@ impl<'a> Graph<'a> {
     }
 
     /// Puts the ONBUILD instructions of what a stage starts from before its own, once that is known.
-    fn trigger<B: Backend>(
-        &mut self,
-        index: usize,
-        outside: &mut Outside<'_, B>,
-    ) -> Result<(), Fault> {
+    fn trigger<B: Backend>(&mut self, index: usize, outside: &mut Outside<'_, B>) -> Result<(), Fault> {
         let node = &self.nodes[index];
         if node.triggered {
             return Ok(());
@@ -369,18 +289,16 @@ impl<'a> Graph<'a> {
         let triggers: Vec<String> = match &node.root {
             Some(Root::Stage(base)) => {
                 let own = self.dockerfile.stages[*base].steps.iter();
-                own.filter_map(|step| {
-                    if let Command::Onbuild(text) = &step.command {
-                        Some(text.clone())
-                    } else {
-                        None
-                    }
-                })
+                own.filter_map(
+                    |step| {
+                        if let Command::Onbuild(text) = &step.command { Some(text.clone()) } else { None }
+                    },
+                )
                 .collect()
             }
             Some(Root::Image(image)) => match outside.base(image) {
                 None => return Ok(()),
-                Some(base) => crate::config::Config::read(&base.config).on_build,
+                Some(base) => crate::config::Config::read(base).on_build,
             },
             _ => Vec::new(),
         };
@@ -388,10 +306,8 @@ impl<'a> Graph<'a> {
         let mut planned = Vec::with_capacity(triggers.len());
         for text in &triggers {
             let step = Rc::new(read_trigger(text, span)?);
-            let from_here = |fault: Fault| Fault {
-                span: Some(span),
-                ..fault.hint(format!("it comes from ONBUILD {text}"))
-            };
+            let from_here =
+                |fault: Fault| Fault { span: Some(span), ..fault.hint(format!("it comes from ONBUILD {text}")) };
             planned.push(self.plan(index, step, true, outside).map_err(from_here)?);
         }
         let node = &mut self.nodes[index];

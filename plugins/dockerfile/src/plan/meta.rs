@@ -22,10 +22,7 @@ impl<B: Backend> Builder<'_, '_, B> {
                 if !state.cmd_is_set {
                     state.config.cmd.clear();
                 }
-                format!(
-                    "ENTRYPOINT {}",
-                    gotext::quote_list(&state.config.entrypoint)
-                )
+                format!("ENTRYPOINT {}", gotext::quote_list(&state.config.entrypoint))
             }
             Command::Healthcheck(health) => {
                 state.config.set_health(health);
@@ -37,9 +34,7 @@ impl<B: Backend> Builder<'_, '_, B> {
                 for word in words {
                     let volume = self.expand(state, step, word)?;
                     if volume.is_empty() {
-                        return Err(
-                            Fault::invalid("a path of VOLUME cannot be empty").at(word.span)
-                        );
+                        return Err(Fault::invalid("a path of VOLUME cannot be empty").at(word.span));
                     }
                     volumes.push(volume);
                 }
@@ -80,23 +75,15 @@ impl<B: Backend> Builder<'_, '_, B> {
         Ok(())
     }
 
-    fn command_line(
-        &mut self,
-        state: &State<B::Tree>,
-        step: &Step,
-        line: &CommandLine,
-    ) -> Vec<String> {
+    fn command_line(&mut self, state: &State<B::Tree>, step: &Step, line: &CommandLine) -> Vec<String> {
         if !line.shell {
             return line.words.clone();
         }
         if state.config.shell.is_empty() {
-            let message =
-                "a JSON array is recommended: the shell in between does not pass on signals".into();
+            let message = "a JSON array is recommended: the shell in between does not pass on signals".into();
             self.warn("JSONArgsRecommended", step, message);
         }
-        let mut command = state
-            .config
-            .shell_or_default(state.platform.os == "windows");
+        let mut command = state.config.shell_or_default(state.platform.os == "windows");
         command.push(line.words.join(" "));
         command
     }
@@ -106,10 +93,8 @@ impl<B: Backend> Builder<'_, '_, B> {
         sorted.sort_by(|a, b| a.text.cmp(&b.text));
         let mut ports = Vec::new();
         for word in sorted {
-            let expanded = self
-                .lexer
-                .words(&word.text, &state.scope)
-                .map_err(|error| super::scope::wrong_word(word, &error))?;
+            let expanded =
+                self.lexer.words(&word.text, &state.scope).map_err(|error| super::scope::wrong_word(word, &error))?;
             for text in &expanded {
                 parse_ports(text, &mut ports).map_err(|reason| {
                     Fault::invalid(format!("invalid port {text:?}: {reason}"))
@@ -160,21 +145,12 @@ fn port_range(text: &str) -> Result<(u16, u16), &'static str> {
     };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (number(first)?, number(last)?);
-    if last < first {
-        Err("the range runs backwards")
-    } else {
-        Ok((first, last))
-    }
+    if last < first { Err("the range runs backwards") } else { Ok((first, last)) }
 }
 
 fn describe(health: &Health) -> String {
-    let [interval, timeout, start, start_interval] = [
-        health.interval,
-        health.timeout,
-        health.start_period,
-        health.start_interval,
-    ]
-    .map(gotext::duration);
+    let [interval, timeout, start, start_interval] =
+        [health.interval, health.timeout, health.start_period, health.start_interval].map(gotext::duration);
     format!(
         "HEALTHCHECK {{Test:{} Interval:{interval} Timeout:{timeout} StartPeriod:{start} StartInterval:{start_interval} Retries:{}}}",
         gotext::list(&health.test),
@@ -183,9 +159,9 @@ fn describe(health: &Health) -> String {
 }
 
 const SIGNALS: [&str; 35] = [
-    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
-    "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP",
-    "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "UNUSED",
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
+    "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1",
+    "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ", "UNUSED",
 ];
 
 /// A number but 0, or a name with or without SIG, real-time signals included.
@@ -197,18 +173,9 @@ fn is_signal(text: &str) -> bool {
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     let offset = |prefix: &str, sign: char| {
         let rest = name.strip_prefix(prefix)?;
-        Some(
-            rest.is_empty()
-                || rest
-                    .strip_prefix(sign)?
-                    .parse::<u8>()
-                    .is_ok_and(|offset| offset <= 15),
-        )
+        Some(rest.is_empty() || rest.strip_prefix(sign)?.parse::<u8>().is_ok_and(|offset| offset <= 15))
     };
-    SIGNALS.contains(&name)
-        || offset("RTMIN", '+')
-            .or(offset("RTMAX", '-'))
-            .unwrap_or(false)
+    SIGNALS.contains(&name) || offset("RTMIN", '+').or(offset("RTMAX", '-')).unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -224,46 +191,21 @@ mod tests {
     fn reads_ports() {
         assert_eq!(ports("80").unwrap(), ["80/tcp"]);
         assert_eq!(ports("53/UDP").unwrap(), ["53/udp"]);
-        assert_eq!(
-            ports("8000-8002/sctp").unwrap(),
-            ["8000/sctp", "8001/sctp", "8002/sctp"]
-        );
+        assert_eq!(ports("8000-8002/sctp").unwrap(), ["8000/sctp", "8001/sctp", "8002/sctp"]);
         assert_eq!(ports("127.0.0.1:80:8080").unwrap(), ["8080/tcp"]);
         assert_eq!(ports("[::1]:80:8080").unwrap(), ["8080/tcp"]);
         assert_eq!(ports("80-81:8080").unwrap(), ["8080/tcp"]);
-        for bad in [
-            "",
-            "x",
-            "80/icmp",
-            "70000",
-            "9-8",
-            "+80",
-            "1-2:3-5",
-            "host:80:80",
-            "80-",
-            "-80",
-            "/tcp",
-        ] {
+        for bad in ["", "x", "80/icmp", "70000", "9-8", "+80", "1-2:3-5", "host:80:80", "80-", "-80", "/tcp"] {
             assert!(ports(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn knows_signals() {
-        for signal in [
-            "9",
-            "SIGTERM",
-            "term",
-            "SIGRTMIN",
-            "RTMIN+3",
-            "SIGRTMAX-15",
-            "sigusr1",
-        ] {
+        for signal in ["9", "SIGTERM", "term", "SIGRTMIN", "RTMIN+3", "SIGRTMAX-15", "sigusr1"] {
             assert!(is_signal(signal), "{signal}");
         }
-        for signal in [
-            "", "0", "SIGNOPE", "RTMIN-1", "RTMAX+1", "RTMIN+99", "RTMINé",
-        ] {
+        for signal in ["", "0", "SIGNOPE", "RTMIN-1", "RTMAX+1", "RTMIN+99", "RTMINé"] {
             assert!(!is_signal(signal), "{signal}");
         }
     }

@@ -44,18 +44,12 @@ pub struct Request {
 impl Request {
     /// The value of a build argument.
     pub fn argument(&self, name: &str) -> Option<&str> {
-        self.arguments
-            .iter()
-            .rev()
-            .find(|(given, _)| given == name)
-            .map(|(_, value)| value.as_str())
+        self.arguments.iter().rev().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
     /// The time of everything, in seconds since 1970.
     pub fn epoch(&self) -> u64 {
-        let given = self
-            .argument("SOURCE_DATE_EPOCH")
-            .and_then(|value| value.parse().ok());
+        let given = self.argument("SOURCE_DATE_EPOCH").and_then(|value| value.parse().ok());
         given.or(self.epoch).unwrap_or(0)
     }
 }
@@ -79,8 +73,7 @@ pub fn convert<B: Backend>(
     backend: &mut B,
 ) -> Result<Vec<Image<B::Tree>>, Fault> {
     let mut outside = Outside::new(backend, &request.ignore);
-    let images = images(dockerfile, source, request, &mut outside)
-        .map_err(|fault| source.complete(fault))?;
+    let images = images(dockerfile, source, request, &mut outside).map_err(|fault| source.complete(fault))?;
     let mut warnings = dockerfile.warnings.clone();
     warnings.append(&mut outside.warnings);
     let declared = std::mem::take(&mut outside.declared);
@@ -96,11 +89,7 @@ fn images<B: Backend>(
     outside: &mut Outside<'_, B>,
 ) -> Result<Vec<Image<B::Tree>>, Fault> {
     let new = |platform| Graph::new(dockerfile, request, platform);
-    let mut graphs = request
-        .platforms
-        .iter()
-        .map(new)
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut graphs = request.platforms.iter().map(new).collect::<Result<Vec<_>, _>>()?;
     loop {
         // The images of all platforms are asked for at once. Another round is needed only when the
         // ONBUILD of an image refers to one more image.
@@ -113,10 +102,7 @@ fn images<B: Backend>(
         }
         outside.resolve(wanted, &dockerfile.stages)?;
     }
-    graphs
-        .into_iter()
-        .map(|graph| stage::build(graph, dockerfile, source, request, outside))
-        .collect()
+    graphs.into_iter().map(|graph| stage::build(graph, dockerfile, source, request, outside)).collect()
 }
 
 /// Tells the user each warning once, whatever the number of platforms.
@@ -127,18 +113,11 @@ fn report<B: Backend>(
     backend: &mut B,
 ) -> Result<(), Fault> {
     let mut seen = BTreeSet::new();
-    let shown = warnings
-        .iter()
-        .filter(|warning| dockerfile.check.shows(warning.rule));
+    let shown = warnings.iter().filter(|warning| dockerfile.check.shows(warning.rule));
     let mut first = None;
-    for warning in
-        shown.filter(|warning| seen.insert((warning.span.line, warning.rule, &warning.message)))
-    {
+    for warning in shown.filter(|warning| seen.insert((warning.span.line, warning.rule, &warning.message))) {
         let place = source.place(warning.span);
-        backend.warn(&format!(
-            "{}:{}: {} ({})",
-            place.file, warning.span.line, warning.message, warning.rule
-        ));
+        backend.warn(&format!("{}:{}: {} ({})", place.file, warning.span.line, warning.message, warning.rule));
         first.get_or_insert(warning);
     }
     match first {
@@ -152,14 +131,7 @@ fn report<B: Backend>(
 }
 
 /// Arguments that need no ARG.
-const PREDEFINED: [&str; 6] = [
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "FTP_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-    "SOURCE_DATE_EPOCH",
-];
+const PREDEFINED: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "SOURCE_DATE_EPOCH"];
 
 fn unused_arguments<B: Backend>(
     dockerfile: &Dockerfile,
@@ -167,39 +139,24 @@ fn unused_arguments<B: Backend>(
     triggered: &BTreeSet<String>,
     backend: &mut B,
 ) {
-    let steps = dockerfile
-        .globals
-        .iter()
-        .chain(dockerfile.stages.iter().flat_map(|stage| &stage.steps));
+    let steps = dockerfile.globals.iter().chain(dockerfile.stages.iter().flat_map(|stage| &stage.steps));
     let declared: BTreeSet<&str> = steps
         .filter_map(|step| match &step.command {
-            Command::Arg(arguments) => {
-                Some(arguments.iter().map(|argument| argument.name.text.as_str()))
-            }
+            Command::Arg(arguments) => Some(arguments.iter().map(|argument| argument.name.text.as_str())),
             _ => None,
         })
         .flatten()
         .chain(triggered.iter().map(String::as_str))
         .collect();
-    let given: BTreeSet<&str> = request
-        .arguments
-        .iter()
-        .map(|(name, _)| name.as_str())
-        .collect();
+    let given: BTreeSet<&str> = request.arguments.iter().map(|(name, _)| name.as_str()).collect();
     for name in given {
-        let predefined = PREDEFINED
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name));
+        let predefined = PREDEFINED.iter().any(|known| known.eq_ignore_ascii_case(name));
         let automatic = scope::is_automatic(name) || name.starts_with("BUILDKIT_");
         if declared.contains(name) || predefined || automatic {
             continue;
         }
-        let hint = nearest(name, declared.iter().copied())
-            .map(|hint| format!("; {hint}"))
-            .unwrap_or_default();
-        backend.warn(&format!(
-            "the build argument {name} is used by no ARG of the Dockerfile{hint}"
-        ));
+        let hint = nearest(name, declared.iter().copied()).map(|hint| format!("; {hint}")).unwrap_or_default();
+        backend.warn(&format!("the build argument {name} is used by no ARG of the Dockerfile{hint}"));
     }
 }
 

@@ -5,28 +5,16 @@ use crate::instructions::Stage;
 
 /// The latest stage of a name.
 pub fn latest(stages: &[Stage], name: &str) -> Option<usize> {
-    let same = |stage: &Stage| {
-        stage
-            .name
-            .as_deref()
-            .is_some_and(|own| own.eq_ignore_ascii_case(name))
-    };
+    let same = |stage: &Stage| stage.name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name));
     stages.iter().rposition(same)
 }
 
 /// The stage that the user wants, by name or number.
 pub fn find_target(stages: &[Stage], name: &str) -> Result<usize, Fault> {
     let named = latest(stages, name);
-    let number = || {
-        name.parse::<usize>()
-            .ok()
-            .filter(|number| *number < stages.len())
-    };
+    let number = || name.parse::<usize>().ok().filter(|number| *number < stages.len());
     named.or_else(number).ok_or_else(|| {
-        let names: Vec<&str> = stages
-            .iter()
-            .filter_map(|stage| stage.name.as_deref())
-            .collect();
+        let names: Vec<&str> = stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
         let hint = nearest(name, names.iter().copied()).unwrap_or_else(|| match names.is_empty() {
             true => "no stage of this Dockerfile has a name; a number counts from 0".into(),
             false => format!("there are {}", names.join(", ")),
@@ -38,11 +26,7 @@ pub fn find_target(stages: &[Stage], name: &str) -> Result<usize, Fault> {
 /// Mistakes in the name of an image that are better said here, where the line is known.
 pub fn check_reference(reference: &str) -> Result<(), Fault> {
     let wrong = |message: String| Err(Fault::invalid(message));
-    if reference
-        .chars()
-        .any(|c| c.is_whitespace() || c.is_control())
-        || reference.contains("://")
-    {
+    if reference.chars().any(|c| c.is_whitespace() || c.is_control()) || reference.contains("://") {
         return wrong(format!("invalid name {reference:?} of an image"));
     }
     let name = reference.split('@').next().unwrap_or_default();
@@ -50,22 +34,14 @@ pub fn check_reference(reference: &str) -> Result<(), Fault> {
         Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
         _ => ("", name),
     };
-    let repository = path
-        .rsplit_once(':')
-        .map_or(path, |(repository, _)| repository);
+    let repository = path.rsplit_once(':').map_or(path, |(repository, _)| repository);
     if repository.is_empty() {
         return wrong(format!("invalid name {reference:?} of an image"));
     }
     if repository.chars().any(|c| c.is_ascii_uppercase()) {
-        let host = if host.is_empty() {
-            String::new()
-        } else {
-            format!("{host}/")
-        };
-        return Err(Fault::invalid(format!(
-            "invalid name {reference:?} of an image: it must be lower case"
-        ))
-        .hint(format!("did you mean {host}{}?", repository.to_lowercase())));
+        let host = if host.is_empty() { String::new() } else { format!("{host}/") };
+        return Err(Fault::invalid(format!("invalid name {reference:?} of an image: it must be lower case"))
+            .hint(format!("did you mean {host}{}?", repository.to_lowercase())));
     }
     Ok(())
 }

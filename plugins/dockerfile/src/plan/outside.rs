@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::backend::{Backend, Base, Source, Wanted};
+use serde_json::Value;
+
+use crate::backend::{Backend, Source, Wanted};
 use crate::fault::{Fault, Kind, Span, nearest};
 use crate::instructions::Stage;
 use crate::parser::Warning;
@@ -16,7 +18,7 @@ pub struct Outside<'a, B: Backend> {
     /// Names that an ARG declared.
     pub declared: BTreeSet<String>,
     ignore: &'a [String],
-    bases: BTreeMap<Wanted, Base<B::Tree>>,
+    bases: BTreeMap<Wanted, Value>,
     contexts: BTreeMap<String, Option<B::Tree>>,
     main: Option<B::Tree>,
 }
@@ -35,33 +37,26 @@ impl<'a, B: Backend> Outside<'a, B> {
         }
     }
 
-    /// An image that was resolved.
-    pub fn base(&self, wanted: &Wanted) -> Option<&Base<B::Tree>> {
+    /// The configuration of an image that was resolved.
+    pub fn base(&self, wanted: &Wanted) -> Option<&Value> {
         self.bases.get(wanted)
     }
 
     /// Resolves images in one call.
-    pub fn resolve(
-        &mut self,
-        mut wanted: Vec<(Wanted, Span)>,
-        stages: &[Stage],
-    ) -> Result<(), Fault> {
+    pub fn resolve(&mut self, mut wanted: Vec<(Wanted, Span)>, stages: &[Stage]) -> Result<(), Fault> {
         // The sort is stable: of equal images the one that is named first stays, and gets the blame.
         wanted.sort_by(|(a, _), (b, _)| a.cmp(b));
         wanted.dedup_by(|(a, _), (b, _)| a == b);
         let requests: Vec<Wanted> = wanted.iter().map(|(wanted, _)| wanted.clone()).collect();
         let answers = self.backend.resolve(&requests);
         if answers.len() != wanted.len() {
-            return Err(Fault::new(
-                Kind::Internal,
-                "the host resolved another number of images than asked for",
-            ));
+            return Err(Fault::new(Kind::Internal, "the host resolved another number of images than asked for"));
         }
         for ((wanted, span), answer) in wanted.into_iter().zip(answers) {
             let base = answer.map_err(|fault| {
                 let names = stages.iter().filter_map(|stage| stage.name.as_deref());
-                let hint = nearest(&wanted.reference, names)
-                    .map(|hint| format!("{hint} It is a stage of this Dockerfile"));
+                let hint =
+                    nearest(&wanted.reference, names).map(|hint| format!("{hint} It is a stage of this Dockerfile"));
                 fault.maybe_hint(hint).at(span)
             })?;
             self.bases.insert(wanted, base);
@@ -74,16 +69,9 @@ impl<'a, B: Backend> Outside<'a, B> {
         if matches!(name, "" | "scratch" | "context") {
             return Ok(None);
         }
-        for name in [Some(name), name.strip_suffix(":latest")]
-            .into_iter()
-            .flatten()
-        {
+        for name in [Some(name), name.strip_suffix(":latest")].into_iter().flatten() {
             if !self.contexts.contains_key(name) {
-                let found = match self.backend.source(Source::Context {
-                    name,
-                    exclude: &[],
-                    include: &[],
-                }) {
+                let found = match self.backend.source(Source::Context { name, exclude: &[], include: &[] }) {
                     Ok(tree) => Some(tree),
                     Err(fault) if fault.kind == Kind::NotFound => None,
                     Err(fault) => return Err(fault),
@@ -102,11 +90,7 @@ impl<'a, B: Backend> Outside<'a, B> {
         if let Some(tree) = &self.main {
             return Ok(tree.clone());
         }
-        let tree = self.backend.source(Source::Context {
-            name: "",
-            exclude: self.ignore,
-            include: &[],
-        })?;
+        let tree = self.backend.source(Source::Context { name: "", exclude: self.ignore, include: &[] })?;
         Ok(self.main.insert(tree).clone())
     }
 

@@ -14,26 +14,16 @@ const SCRIPTS: &str = "/dev/pipes";
 
 impl<B: Backend> Builder<'_, '_, B> {
     /// Runs a process in the tree.
-    pub fn run(
-        &mut self,
-        state: &mut State<B::Tree>,
-        planned: &Planned,
-        run: &Run,
-    ) -> Result<(), Fault> {
+    pub fn run(&mut self, state: &mut State<B::Tree>, planned: &Planned, run: &Run) -> Result<(), Fault> {
         let script = script(run, &state.platform.os)?;
         let (mut args, mut suffix, mut file) = (run.line.words.clone(), String::new(), None);
         if let Some(script) = script {
-            suffix = script
-                .summary
-                .map(|summary| format!(" ({summary})"))
-                .unwrap_or_default();
+            suffix = script.summary.map(|summary| format!(" ({summary})")).unwrap_or_default();
             args = script.args;
             file = script.file;
         }
         if run.line.shell {
-            let mut line = state
-                .config
-                .shell_or_default(state.platform.os == "windows");
+            let mut line = state.config.shell_or_default(state.platform.os == "windows");
             line.push(args.join(" "));
             args = line;
         }
@@ -41,21 +31,15 @@ impl<B: Backend> Builder<'_, '_, B> {
             return Err(Fault::invalid("RUN needs a command"));
         }
         let created_by = format!("RUN {}", history(state, &args));
-        let shown = Lexer {
-            raw_quotes: true,
-            keep_unset: true,
-            ..self.lexer
-        };
+        let shown = Lexer { raw_quotes: true, keep_unset: true, ..self.lexer };
         let origin = self.origin(state, planned, shown, &suffix, created_by);
         let mut mounts = Vec::with_capacity(run.mounts.len());
         if let Some((name, body)) = file {
             mounts.push(self.script_mount(&name, body, &origin)?);
         }
         for (word, root) in run.mounts.iter().zip(&planned.references) {
-            mounts.push(
-                self.mount(state, planned.step.span, word, root.as_ref())
-                    .map_err(|fault| fault.at(word.span))?,
-            );
+            mounts
+                .push(self.mount(state, planned.step.span, word, root.as_ref()).map_err(|fault| fault.at(word.span))?);
         }
         let cwd = match state.config.working_dir.as_str() {
             "" => "/".to_owned(),
@@ -73,18 +57,9 @@ impl<B: Backend> Builder<'_, '_, B> {
         Ok(())
     }
 
-    fn script_mount(
-        &mut self,
-        name: &str,
-        body: String,
-        origin: &Origin,
-    ) -> Result<MountOperation<B::Tree>, Fault> {
+    fn script_mount(&mut self, name: &str, body: String, origin: &Origin) -> Result<MountOperation<B::Tree>, Fault> {
         let scratch = self.outside.scratch()?;
-        let write = Operation::WriteFile {
-            path: paths::join("/", name),
-            bytes: body.into_bytes(),
-            mode: 0o755,
-        };
+        let write = Operation::WriteFile { path: paths::join("/", name), bytes: body.into_bytes(), mode: 0o755 };
         Ok(MountOperation {
             kind: "bind",
             target: SCRIPTS.into(),
@@ -105,13 +80,8 @@ impl<B: Backend> Builder<'_, '_, B> {
     ) -> Result<MountOperation<B::Tree>, Fault> {
         let lexer = self.lexer;
         let mut expand = |text: &str| {
-            let word = Word {
-                text: text.to_owned(),
-                span,
-            };
-            let expanded = lexer
-                .word(text, &state.scope)
-                .map_err(|error| super::scope::wrong_word(&word, &error))?;
+            let word = Word { text: text.to_owned(), span };
+            let expanded = lexer.word(text, &state.scope).map_err(|error| super::scope::wrong_word(&word, &error))?;
             Ok(expanded.text)
         };
         let mount = mount(&word.text, &mut expand)?;
@@ -129,9 +99,7 @@ impl<B: Backend> Builder<'_, '_, B> {
         }
         let (path, identity) = match mount.kind {
             MountKind::Secret => (secret_name(&mount), String::new()),
-            MountKind::Cache if mount.id.is_empty() => {
-                (within(&mount.source), paths::clean(&mount.target))
-            }
+            MountKind::Cache if mount.id.is_empty() => (within(&mount.source), paths::clean(&mount.target)),
             MountKind::Cache => (within(&mount.source), mount.id.clone()),
             MountKind::Bind => (within(&mount.source), String::new()),
             MountKind::Tmpfs => (String::new(), String::new()),
@@ -196,9 +164,7 @@ fn options(mount: &Mount) -> Vec<(&'static str, String)> {
         ("required", mount.required.then(|| "true".to_owned())),
         ("env", mount.env.clone()),
     ];
-    all.into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// What a RUN with heredocs runs.
@@ -222,35 +188,19 @@ fn script(run: &Run, os: &str) -> Result<Option<Script>, Fault> {
         for heredoc in &run.heredocs {
             text += &format!("\n{}{}", heredoc.content, heredoc.name);
         }
-        return Ok(Some(Script {
-            args: vec![text],
-            file: None,
-            summary: None,
-        }));
+        return Ok(Some(Script { args: vec![text], file: None, summary: None }));
     }
-    let body = if first.chomp {
-        chomp(&first.content)
-    } else {
-        first.content.clone()
-    };
+    let body = if first.chomp { chomp(&first.content) } else { first.content.clone() };
     let trimmed = first.content.trim();
     let summary = match trimmed.split_once('\n') {
         Some((line, _)) => format!("{}...", line.trim_end_matches('\r')),
         None => trimmed.to_owned(),
     };
     let script = match os != "windows" && body.starts_with("#!") {
-        false => Script {
-            args: vec![body],
-            file: None,
-            summary: Some(summary),
-        },
+        false => Script { args: vec![body], file: None, summary: Some(summary) },
         true => {
             let path = paths::join(SCRIPTS, &first.name);
-            Script {
-                args: vec![path],
-                file: Some((first.name.clone(), body)),
-                summary: Some(summary),
-            }
+            Script { args: vec![path], file: Some((first.name.clone(), body)), summary: Some(summary) }
         }
     };
     Ok(Some(script))
@@ -261,12 +211,7 @@ fn history<T>(state: &State<T>, args: &[String]) -> String {
     let mut parts = Vec::with_capacity(args.len() + state.declared.len() + 1);
     if !state.declared.is_empty() {
         parts.push(format!("|{}", state.declared.len()));
-        parts.extend(
-            state
-                .declared
-                .iter()
-                .map(|name| format!("{name}={}", state.scope.get(name).unwrap_or_default())),
-        );
+        parts.extend(state.declared.iter().map(|name| format!("{name}={}", state.scope.get(name).unwrap_or_default())));
     }
     parts.extend(args.iter().cloned());
     parts.join(" ")

@@ -19,10 +19,7 @@ pub struct Scope {
 
 impl Lookup for Scope {
     fn get(&self, name: &str) -> Option<&str> {
-        self.variables
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -38,10 +35,7 @@ impl Scope {
             None => self.variables.push((name.to_owned(), value.to_owned())),
         }
         if self.total > MAX_TOTAL {
-            return Err(Fault::new(
-                Kind::Limit,
-                format!("the variables of a stage take more than {MAX_TOTAL} bytes"),
-            ));
+            return Err(Fault::new(Kind::Limit, format!("the variables of a stage take more than {MAX_TOTAL} bytes")));
         }
         Ok(())
     }
@@ -59,20 +53,14 @@ impl Scope {
 
 /// A fault for a word that cannot be expanded.
 pub fn wrong_word(word: &Word, error: &WordError) -> Fault {
-    let kind = if *error == WordError::TooLong {
-        Kind::Limit
-    } else {
-        Kind::InvalidInput
-    };
+    let kind = if *error == WordError::TooLong { Kind::Limit } else { Kind::InvalidInput };
     let shown: String = word.text.chars().take(80).collect();
     let fault = Fault::new(kind, format!("cannot expand {shown:?}: {error}")).at(word.span);
     match error {
-        WordError::Unterminated(quote) => fault.hint(format!(
-            "close the quote, or write \\{quote} for the character itself"
-        )),
-        WordError::UnsupportedModifier(_) => {
-            fault.hint("there are ${v:-x} ${v:+x} ${v:?x} ${v#p} ${v%p} ${v/p/r}")
+        WordError::Unterminated(quote) => {
+            fault.hint(format!("close the quote, or write \\{quote} for the character itself"))
         }
+        WordError::UnsupportedModifier(_) => fault.hint("there are ${v:-x} ${v:+x} ${v:?x} ${v#p} ${v%p} ${v/p/r}"),
         _ => fault,
     }
 }
@@ -97,35 +85,15 @@ pub fn is_automatic(name: &str) -> bool {
 }
 
 /// The variables that FROM can use: the automatic ones, then the ARGs before the first FROM.
-pub fn globals(
-    dockerfile: &Dockerfile,
-    request: &Request,
-    platform: &Platform,
-) -> Result<Scope, Fault> {
+pub fn globals(dockerfile: &Dockerfile, request: &Request, platform: &Platform) -> Result<Scope, Fault> {
     let mut scope = Scope::default();
-    let last = dockerfile
-        .stages
-        .last()
-        .and_then(|stage| stage.name.clone());
-    let stage = request
-        .target
-        .clone()
-        .or(last)
-        .unwrap_or_else(|| "default".into());
+    let last = dockerfile.stages.last().and_then(|stage| stage.name.clone());
+    let stage = request.target.clone().or(last).unwrap_or_else(|| "default".into());
     let of = |platform: &Platform| {
         let variant = platform.variant.clone().unwrap_or_default();
-        [
-            platform.to_string(),
-            platform.os.clone(),
-            String::new(),
-            platform.architecture.clone(),
-            variant,
-        ]
+        [platform.to_string(), platform.os.clone(), String::new(), platform.architecture.clone(), variant]
     };
-    let values = of(&request.build_platform)
-        .into_iter()
-        .chain(of(platform))
-        .chain([stage]);
+    let values = of(&request.build_platform).into_iter().chain(of(platform)).chain([stage]);
     for (name, value) in AUTOMATIC.into_iter().zip(values) {
         scope.set(name, request.argument(name).unwrap_or(&value))?;
     }
@@ -137,18 +105,13 @@ pub fn globals(
         for argument in arguments {
             let value = match (request.argument(&argument.name.text), &argument.default) {
                 (Some(given), _) => Some(given.to_owned()),
-                (None, Some(default)) => Some(
-                    lexer
-                        .word(&default.text, &scope)
-                        .map_err(|error| wrong_word(default, &error))?
-                        .text,
-                ),
+                (None, Some(default)) => {
+                    Some(lexer.word(&default.text, &scope).map_err(|error| wrong_word(default, &error))?.text)
+                }
                 (None, None) => None,
             };
             if let Some(value) = value {
-                scope
-                    .set(&argument.name.text, &value)
-                    .map_err(|fault| fault.at(argument.name.span))?;
+                scope.set(&argument.name.text, &value).map_err(|fault| fault.at(argument.name.span))?;
             }
         }
     }

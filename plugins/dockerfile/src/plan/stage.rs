@@ -5,9 +5,9 @@ use super::graph::{Graph, Planned, Root};
 use super::outside::Outside;
 use super::scope::{Scope, wrong_word};
 use super::{Image, Request};
-use crate::backend::{Backend, CopyOperation, Operation, Origin};
+use crate::backend::{Backend, CopyOperation, Operation, Origin, Source};
 use crate::config::{Config, DEFAULT_PATH};
-use crate::fault::{Fault, Kind, Source};
+use crate::fault::{self, Fault, Kind};
 use crate::instructions::{Command, Dockerfile, Step};
 use crate::parser::{Warning, Word};
 use crate::paths;
@@ -43,7 +43,7 @@ pub struct Builder<'a, 'b, B: Backend> {
     pub request: &'a Request,
     /// Variables that ARG inherits from before the first FROM.
     pub globals: Scope,
-    source: &'a Source,
+    source: &'a fault::Source,
     counter: Counter,
 }
 
@@ -59,21 +59,14 @@ struct Counter {
 pub fn build<B: Backend>(
     graph: Graph<'_>,
     dockerfile: &Dockerfile,
-    source: &Source,
+    source: &fault::Source,
     request: &Request,
     outside: &mut Outside<'_, B>,
 ) -> Result<Image<B::Tree>, Fault> {
     let lexer = Lexer::new(dockerfile.escape);
     let done = graph.nodes.iter().map(|_| None).collect();
-    let mut builder = Builder {
-        outside,
-        lexer,
-        done,
-        request,
-        source,
-        globals: graph.globals,
-        counter: Counter::default(),
-    };
+    let mut builder =
+        Builder { outside, lexer, done, request, source, globals: graph.globals, counter: Counter::default() };
     let many = request.platforms.len() > 1;
     for (index, node) in graph.nodes.iter().enumerate() {
         let (Some(root), Some(platform)) = (&node.root, &node.platform) else {
@@ -90,36 +83,22 @@ pub fn build<B: Backend>(
             (true, true) => platform.to_string(),
             (true, false) => format!("{platform}->{}", graph.platform),
         };
-        let prefix = [platforms, name]
-            .iter()
-            .filter(|part| !part.is_empty())
-            .map(|part| format!("{part} "))
-            .collect();
+        let prefix = [platforms, name].iter().filter(|part| !part.is_empty()).map(|part| format!("{part} ")).collect();
         let external = matches!(root, Root::Image(_) | Root::Context(_));
-        let counted = node.planned.iter().filter(|planned| {
-            matches!(
-                planned.step.command,
-                Command::Copy(_) | Command::Run(_) | Command::Workdir(_)
-            )
-        });
-        builder.counter = Counter {
-            prefix,
-            index: usize::from(external),
-            total: usize::from(external) + counted.count(),
-        };
-        let mut state = builder
-            .begin(root, platform)
-            .map_err(|fault| fault.at(stage.span))?;
+        let counted = node
+            .planned
+            .iter()
+            .filter(|planned| matches!(planned.step.command, Command::Copy(_) | Command::Run(_) | Command::Workdir(_)));
+        builder.counter =
+            Counter { prefix, index: usize::from(external), total: usize::from(external) + counted.count() };
+        let mut state = builder.begin(root, platform).map_err(|fault| fault.at(stage.span))?;
         for planned in &node.planned {
-            builder
-                .step(&mut state, planned)
-                .map_err(|fault| fault.at(planned.step.span))?;
+            builder.step(&mut state, planned).map_err(|fault| fault.at(planned.step.span))?;
         }
         builder.done[index] = Some(state);
     }
-    let state = builder.done[graph.target]
-        .take()
-        .ok_or_else(|| Fault::new(Kind::Internal, "the target was not built"))?;
+    let state =
+        builder.done[graph.target].take().ok_or_else(|| Fault::new(Kind::Internal, "the target was not built"))?;
     // With a single platform that is the host's nobody asked for a platform, and FROM --platform decides.
     let asked = many || graph.platform != request.build_platform;
     let platform = match (&state.config.platform, asked) {
@@ -128,11 +107,7 @@ pub fn build<B: Backend>(
     };
     let mut config = state.config;
     config.labels.extend(request.labels.iter().cloned());
-    Ok(Image {
-        tree: state.tree,
-        config: config.write(&platform, request.epoch()),
-        platform,
-    })
+    Ok(Image { tree: state.tree, config: config.write(&platform, request.epoch()), platform })
 }
 
 impl<B: Backend> Builder<'_, '_, B> {
@@ -162,12 +137,7 @@ impl<B: Backend> Builder<'_, '_, B> {
                 let scratch = self.outside.scratch()?;
                 let mut config = Config::scratch(platform);
                 config.add_history(&origin.created_by, false, self.request.epoch());
-                (
-                    self.outside
-                        .backend
-                        .apply(&scratch, Operation::Copy(copy), &origin),
-                    config,
-                )
+                (self.outside.backend.apply(&scratch, Operation::Copy(copy), &origin), config)
             }
             Root::Image(_) => {
                 let tree = self.tree(root)?;
@@ -175,10 +145,7 @@ impl<B: Backend> Builder<'_, '_, B> {
             }
             Root::Stage(index) => {
                 let Some(Some(state)) = self.done.get(*index) else {
-                    return Err(Fault::new(
-                        Kind::Internal,
-                        format!("stage {index} is used before it is built"),
-                    ));
+                    return Err(Fault::new(Kind::Internal, format!("stage {index} is used before it is built")));
                 };
                 let mut state = state.clone();
                 state.config.on_build.clear();
@@ -197,49 +164,26 @@ impl<B: Backend> Builder<'_, '_, B> {
         for (name, value) in config.env_pairs() {
             scope.set(name, value)?;
         }
-        Ok(State {
-            tree,
-            config,
-            scope,
-            declared: Vec::new(),
-            platform: platform.clone(),
-            cmd_is_set: false,
-        })
+        Ok(State { tree, config, scope, declared: Vec::new(), platform: platform.clone(), cmd_is_set: false })
     }
 
     fn base_config(&self, root: &Root) -> Config {
         match root {
-            Root::Image(wanted) => self
-                .outside
-                .base(wanted)
-                .map(|base| Config::read(&base.config))
-                .unwrap_or_default(),
+            Root::Image(wanted) => self.outside.base(wanted).map(Config::read).unwrap_or_default(),
             _ => Config::default(),
         }
     }
 
     /// The file system that a name refers to.
     pub fn tree(&mut self, root: &Root) -> Result<B::Tree, Fault> {
-        let missing = || {
-            Fault::new(
-                Kind::Internal,
-                "a stage uses something that was not fetched",
-            )
-        };
+        let missing = || Fault::new(Kind::Internal, "a stage uses something that was not fetched");
         match root {
             Root::Scratch => self.outside.scratch(),
             Root::Context(name) => self.outside.named_context(name)?.ok_or_else(missing),
-            Root::Image(wanted) => self
-                .outside
-                .base(wanted)
-                .map(|base| base.tree.clone())
-                .ok_or_else(missing),
-            Root::Stage(index) => self
-                .done
-                .get(*index)
-                .and_then(Option::as_ref)
-                .map(|state| state.tree.clone())
-                .ok_or_else(missing),
+            Root::Image(wanted) => self.outside.backend.source(Source::Image(wanted)),
+            Root::Stage(index) => {
+                self.done.get(*index).and_then(Option::as_ref).map(|state| state.tree.clone()).ok_or_else(missing)
+            }
         }
     }
 
@@ -257,36 +201,16 @@ impl<B: Backend> Builder<'_, '_, B> {
     }
 
     /// Expands a word with the variables of a stage, and notes those that are not set.
-    pub fn expand(
-        &mut self,
-        state: &State<B::Tree>,
-        step: &Step,
-        word: &Word,
-    ) -> Result<String, Fault> {
-        let expanded = self
-            .lexer
-            .word(&word.text, &state.scope)
-            .map_err(|error| wrong_word(word, &error))?;
+    pub fn expand(&mut self, state: &State<B::Tree>, step: &Step, word: &Word) -> Result<String, Fault> {
+        let expanded = self.lexer.word(&word.text, &state.scope).map_err(|error| wrong_word(word, &error))?;
         self.unmatched(state, step, expanded.unmatched);
         Ok(expanded.text)
     }
 
     /// Warns of variables that are not set; an ARG without a value is meant to be empty.
-    pub fn unmatched(
-        &mut self,
-        state: &State<B::Tree>,
-        step: &Step,
-        names: impl IntoIterator<Item = String>,
-    ) {
-        for name in names
-            .into_iter()
-            .filter(|name| !state.declared.contains(name))
-        {
-            let hint = state
-                .scope
-                .nearest(&name)
-                .map(|hint| format!("; {hint}"))
-                .unwrap_or_default();
+    pub fn unmatched(&mut self, state: &State<B::Tree>, step: &Step, names: impl IntoIterator<Item = String>) {
+        for name in names.into_iter().filter(|name| !state.declared.contains(name)) {
+            let hint = state.scope.nearest(&name).map(|hint| format!("; {hint}")).unwrap_or_default();
             let message = format!("the variable ${name} is not set{hint}");
             self.warn("UndefinedVar", step, message);
         }
@@ -294,31 +218,18 @@ impl<B: Backend> Builder<'_, '_, B> {
 
     /// Notes something odd.
     pub fn warn(&mut self, rule: &'static str, step: &Step, message: String) {
-        self.outside.warnings.push(Warning {
-            rule,
-            message,
-            span: step.span,
-        });
+        self.outside.warnings.push(Warning { rule, message, span: step.span });
     }
 
     /// Adds to the history what changed no file.
     pub fn note(&mut self, state: &mut State<B::Tree>, created_by: &str) {
-        state
-            .config
-            .add_history(created_by, true, self.request.epoch());
+        state.config.add_history(created_by, true, self.request.epoch());
     }
 
     /// Does something to the tree, with its entry in the history.
-    pub fn apply(
-        &mut self,
-        state: &mut State<B::Tree>,
-        operation: Operation<B::Tree>,
-        origin: &Origin,
-    ) {
+    pub fn apply(&mut self, state: &mut State<B::Tree>, operation: Operation<B::Tree>, origin: &Origin) {
         state.tree = self.outside.backend.apply(&state.tree, operation, origin);
-        state
-            .config
-            .add_history(&origin.created_by, false, self.request.epoch());
+        state.config.add_history(&origin.created_by, false, self.request.epoch());
     }
 
     /// `[stage n/m] TEXT` for the user.
@@ -331,25 +242,14 @@ impl<B: Backend> Builder<'_, '_, B> {
         created_by: String,
     ) -> Origin {
         let code = &planned.step.code;
-        let text = lexer
-            .word(code, &state.scope)
-            .map(|expanded| expanded.text)
-            .unwrap_or_else(|_| code.clone());
+        let text = lexer.word(code, &state.scope).map(|expanded| expanded.text).unwrap_or_else(|_| code.clone());
         let (keyword, rest) = text.split_once(char::is_whitespace).unwrap_or((&text, ""));
         let text = format!("{} {}{suffix}", keyword.to_uppercase(), rest.trim_start());
         let onbuild = if planned.onbuild { "ONBUILD " } else { "" };
         self.counter.index += 1;
-        let Counter {
-            prefix,
-            index,
-            total,
-        } = &self.counter;
+        let Counter { prefix, index, total } = &self.counter;
         let width = total.to_string().len();
         let name = format!("[{prefix}{index:width$}/{total}] {onbuild}{text}");
-        Origin {
-            name,
-            created_by,
-            place: Some(self.source.place(planned.step.span)),
-        }
+        Origin { name, created_by, place: Some(self.source.place(planned.step.span)) }
     }
 }

@@ -21,65 +21,39 @@ fn request() -> Request {
 }
 
 fn arguments(pairs: &[(&str, &str)]) -> Request {
-    let arguments = pairs
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .collect();
-    Request {
-        arguments,
-        ..request()
-    }
+    let arguments = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    Request { arguments, ..request() }
 }
 
-fn try_with(
-    text: &str,
-    request: &Request,
-    recorder: &mut Recorder,
-) -> Result<Vec<Image<usize>>, Fault> {
+fn try_with(text: &str, request: &Request, recorder: &mut Recorder) -> Result<Vec<Image<usize>>, Fault> {
     let source = Source::new("Dockerfile", text);
     let dockerfile = instructions::read(text).map_err(|fault| source.complete(fault))?;
     convert(&dockerfile, &source, request, recorder)
 }
 
 fn with(text: &str, request: &Request, recorder: &mut Recorder) -> Vec<Image<usize>> {
-    try_with(text, request, recorder)
-        .unwrap_or_else(|fault| panic!("{text}\n{fault} {:?}", fault.hint))
+    try_with(text, request, recorder).unwrap_or_else(|fault| panic!("{text}\n{fault} {:?}", fault.hint))
 }
 
 /// The log of a conversion against the expected one; leading blanks do not count.
 fn check(text: &str, request: &Request, expected: &str) -> Image<usize> {
     let mut recorder = Recorder::default();
     let mut images = with(text, request, &mut recorder);
-    let expected: Vec<&str> = expected
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
+    let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert_eq!(recorder.log, expected, "{text}");
     images.remove(0)
 }
 
 fn config(text: &str, request: &Request) -> Value {
-    with(text, request, &mut Recorder::default())
-        .remove(0)
-        .config
+    with(text, request, &mut Recorder::default()).remove(0).config
 }
 
 fn created_by(config: &Value) -> Vec<String> {
     let entry = |entry: &Value| {
-        let mark = if entry["empty_layer"] == json!(true) {
-            "- "
-        } else {
-            "+ "
-        };
+        let mark = if entry["empty_layer"] == json!(true) { "- " } else { "+ " };
         format!("{mark}{}", entry["created_by"].as_str().unwrap())
     };
-    config["history"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(entry)
-        .collect()
+    config["history"].as_array().unwrap().iter().map(entry).collect()
 }
 
 fn fault(text: &str, request: &Request) -> Fault {
@@ -110,13 +84,7 @@ fn a_plain_dockerfile() {
     );
     assert_eq!(
         created_by(&image.config),
-        [
-            "+ base",
-            "+ WORKDIR /app",
-            "+ COPY . .",
-            "+ RUN /bin/sh -c make",
-            "- CMD [\"./app\"]"
-        ]
+        ["+ base", "+ WORKDIR /app", "+ COPY . .", "+ RUN /bin/sh -c make", "- CMD [\"./app\"]"]
     );
 }
 
@@ -127,13 +95,13 @@ fn stages_are_resolved_at_once_and_only_when_needed() {
         &request(),
         r#"
         resolve alpine linux/amd64, golang linux/amd64, nginx:1 linux/amd64
-        t1 = image alpine
-        t2 = image golang
-        t3 = image nginx:1
-        t4 = t2 run ["/bin/sh", "-c", "build"] env=[] cwd=/ user=""
-        t5 = t1 copy t4 ["/out"] -> "/in"
-        t6 = t5 copy t4 ["/out"] -> "/two"
-        t7 = t6 copy t3 ["/a"] -> "/b"
+        t1 = image golang
+        t2 = t1 run ["/bin/sh", "-c", "build"] env=[] cwd=/ user=""
+        t3 = image alpine
+        t4 = t3 copy t2 ["/out"] -> "/in"
+        t5 = t4 copy t2 ["/out"] -> "/two"
+        t6 = image nginx:1
+        t7 = t5 copy t6 ["/a"] -> "/b"
         "#,
     );
 }
@@ -141,47 +109,14 @@ fn stages_are_resolved_at_once_and_only_when_needed() {
 #[test]
 fn targets_by_name_and_number() {
     let text = "FROM a AS one\nRUN x\nFROM b AS Two\nRUN y\n";
-    for (target, image) in [
-        ("one", "a"),
-        ("ONE", "a"),
-        ("0", "a"),
-        ("two", "b"),
-        ("1", "b"),
-    ] {
+    for (target, image) in [("one", "a"), ("ONE", "a"), ("0", "a"), ("two", "b"), ("1", "b")] {
         let mut recorder = Recorder::default();
-        with(
-            text,
-            &Request {
-                target: Some(target.into()),
-                ..request()
-            },
-            &mut recorder,
-        );
+        with(text, &Request { target: Some(target.into()), ..request() }, &mut recorder);
         assert_eq!(recorder.log[1], format!("t1 = image {image}"), "{target}");
     }
-    let wrong = fault(
-        text,
-        &Request {
-            target: Some("tow".into()),
-            ..request()
-        },
-    );
-    assert_eq!(
-        (wrong.kind, wrong.hint.as_deref()),
-        (Kind::NotFound, Some("did you mean two?"))
-    );
-    assert!(
-        fault(
-            text,
-            &Request {
-                target: Some("2".into()),
-                ..request()
-            }
-        )
-        .hint
-        .unwrap()
-        .contains("one, two")
-    );
+    let wrong = fault(text, &Request { target: Some("tow".into()), ..request() });
+    assert_eq!((wrong.kind, wrong.hint.as_deref()), (Kind::NotFound, Some("did you mean two?")));
+    assert!(fault(text, &Request { target: Some("2".into()), ..request() }).hint.unwrap().contains("one, two"));
 }
 
 #[test]
@@ -199,33 +134,22 @@ fn a_stage_from_a_stage_inherits_everything_but_onbuild_and_cmd_order() {
         "#,
     );
     assert_eq!(image.config["config"]["OnBuild"], Value::Null);
-    assert_eq!(
-        image.config["config"]["Cmd"],
-        Value::Null,
-        "ENTRYPOINT resets the CMD of the base"
-    );
+    assert_eq!(image.config["config"]["Cmd"], Value::Null, "ENTRYPOINT resets the CMD of the base");
     assert!(created_by(&image.config).contains(&"+ RUN |1 V=1 /bin/bash -c own".into()));
 }
 
 #[test]
 fn arguments_have_scopes() {
-    let text = "ARG TAG=1\nARG IMAGE=base:$TAG\nFROM $IMAGE\nARG TAG\nARG OTHER=x-${TAG}\nARG EMPTY\nARG TARGETARCH\nRUN x\n";
+    let text =
+        "ARG TAG=1\nARG IMAGE=base:$TAG\nFROM $IMAGE\nARG TAG\nARG OTHER=x-${TAG}\nARG EMPTY\nARG TARGETARCH\nRUN x\n";
     let mut recorder = Recorder::default();
-    let image = with(
-        text,
-        &arguments(&[("TAG", "2"), ("unused", "1"), ("https_proxy", "p")]),
-        &mut recorder,
-    )
-    .remove(0);
+    let image = with(text, &arguments(&[("TAG", "2"), ("unused", "1"), ("https_proxy", "p")]), &mut recorder).remove(0);
     assert_eq!(
         recorder.log[2],
         r#"t2 = t1 run ["/bin/sh", "-c", "x"] env=["TAG=2", "OTHER=x-2", "TARGETARCH=amd64"] cwd=/ user="""#
     );
     assert_eq!(recorder.log[0], "resolve base:2 linux/amd64");
-    assert_eq!(
-        recorder.warnings,
-        ["the build argument unused is used by no ARG of the Dockerfile"]
-    );
+    assert_eq!(recorder.warnings, ["the build argument unused is used by no ARG of the Dockerfile"]);
     let history = created_by(&image.config);
     assert_eq!(
         history[1..],
@@ -237,10 +161,7 @@ fn arguments_have_scopes() {
             "+ RUN |4 TAG=2 OTHER=x-2 EMPTY= TARGETARCH=amd64 /bin/sh -c x"
         ]
     );
-    assert!(
-        image.config["config"]["Env"].as_array().unwrap().len() == 1,
-        "an ARG is not in the image"
-    );
+    assert!(image.config["config"]["Env"].as_array().unwrap().len() == 1, "an ARG is not in the image");
 }
 
 #[test]
@@ -248,55 +169,28 @@ fn later_settings_win() {
     let env = |text: &str, request: &Request| {
         let mut recorder = Recorder::default();
         with(text, request, &mut recorder);
-        recorder
-            .log
-            .last()
-            .unwrap()
-            .split("env=")
-            .nth(1)
-            .unwrap()
-            .split(" cwd")
-            .next()
-            .unwrap()
-            .to_owned()
+        recorder.log.last().unwrap().split("env=").nth(1).unwrap().split(" cwd").next().unwrap().to_owned()
     };
-    assert_eq!(
-        env("FROM a\nARG V=1\nENV V=2\nRUN x", &arguments(&[("V", "3")])),
-        "[\"V=2\"]"
-    );
-    assert_eq!(
-        env("FROM a\nENV V=2\nARG V=1\nRUN x", &request()),
-        "[\"V=1\"]"
-    );
-    assert_eq!(
-        env("FROM a\nENV A=1 B=$A\nENV A=2 C=$A\nRUN x", &request()),
-        "[\"A=2\", \"B=\", \"C=1\"]"
-    );
-    assert_eq!(
-        env(
-            "FROM a\nARG HTTP_PROXY\nRUN x",
-            &arguments(&[("HTTP_PROXY", "p")])
-        ),
-        "[\"HTTP_PROXY=p\"]"
-    );
-    assert_eq!(
-        env("FROM a\nRUN x", &arguments(&[("HTTP_PROXY", "p")])),
-        "[]"
-    );
+    assert_eq!(env("FROM a\nARG V=1\nENV V=2\nRUN x", &arguments(&[("V", "3")])), "[\"V=2\"]");
+    assert_eq!(env("FROM a\nENV V=2\nARG V=1\nRUN x", &request()), "[\"V=1\"]");
+    assert_eq!(env("FROM a\nENV A=1 B=$A\nENV A=2 C=$A\nRUN x", &request()), "[\"A=2\", \"B=\", \"C=1\"]");
+    assert_eq!(env("FROM a\nARG HTTP_PROXY\nRUN x", &arguments(&[("HTTP_PROXY", "p")])), "[\"HTTP_PROXY=p\"]");
+    assert_eq!(env("FROM a\nRUN x", &arguments(&[("HTTP_PROXY", "p")])), "[]");
 }
 
 #[test]
 fn onbuild_of_images_comes_first() {
     let mut recorder = Recorder::default();
-    let base = json!({"config": {"OnBuild": ["COPY --from=tools /t /t", "RUN first"], "User": "me", "WorkingDir": "rel"}});
+    let base =
+        json!({"config": {"OnBuild": ["COPY --from=tools /t /t", "RUN first"], "User": "me", "WorkingDir": "rel"}});
     recorder.images.insert("onbuild".into(), base);
     let image = with("FROM onbuild\nRUN second\n", &request(), &mut recorder).remove(0);
     assert_eq!(
         recorder.log,
         [
             "resolve onbuild linux/amd64",
-            "t1 = image onbuild",
             "resolve tools linux/amd64",
+            "t1 = image onbuild",
             "t2 = image tools",
             r#"t3 = t1 copy t2 ["/t"] -> "/t""#,
             r#"t4 = t3 run ["/bin/sh", "-c", "first"] env=[] cwd=/rel user="me""#,
@@ -305,21 +199,12 @@ fn onbuild_of_images_comes_first() {
     );
     assert_eq!(
         recorder.names,
-        [
-            "[2/4] ONBUILD COPY --from=tools /t /t",
-            "[3/4] ONBUILD RUN first",
-            "[4/4] RUN second"
-        ]
+        ["[2/4] ONBUILD COPY --from=tools /t /t", "[3/4] ONBUILD RUN first", "[4/4] RUN second"]
     );
     assert_eq!(image.config["config"]["OnBuild"], Value::Null);
     let mut bad = Recorder::default();
-    bad.images.insert(
-        "onbuild".into(),
-        json!({"config": {"OnBuild": ["ONBUILD RUN x"]}}),
-    );
-    let fault = try_with("# c\nFROM onbuild\n", &request(), &mut bad)
-        .err()
-        .unwrap();
+    bad.images.insert("onbuild".into(), json!({"config": {"OnBuild": ["ONBUILD RUN x"]}}));
+    let fault = try_with("# c\nFROM onbuild\n", &request(), &mut bad).err().unwrap();
     assert_eq!(fault.place.unwrap().span.line, 2);
 }
 
@@ -330,17 +215,10 @@ fn steps_have_names_and_places() {
     with(text, &request(), &mut recorder);
     assert_eq!(
         recorder.names,
-        [
-            "[build 2/4] COPY x /v",
-            "[build 3/4] RUN echo v \"$U\"   more",
-            "[stage-1 1/1] COPY --from=build /v /v"
-        ]
+        ["[build 2/4] COPY x /v", "[build 3/4] RUN echo v \"$U\"   more", "[stage-1 1/1] COPY --from=build /v /v"]
     );
     let place = &recorder.places[1];
-    assert_eq!(
-        (place.file.as_str(), place.span.line, place.span.end_line),
-        ("Dockerfile", 4, 5)
-    );
+    assert_eq!((place.file.as_str(), place.span.line, place.span.end_line), ("Dockerfile", 4, 5));
     assert_eq!(place.text, "RUN echo $N \"$U\" \\\n  more");
 }
 
@@ -392,30 +270,23 @@ fn mounts_map_onto_the_contract() {
         r#"
         resolve a linux/amd64
         t1 = image a
-        t2 = t1 mkdir /w 755 None
-        t3 = context ""
-        t4 = t2 run ["/bin/sh", "-c", "x"] env=["ID=n"] cwd=/w user="" network=None [bind "/w/s" t3 path="" id="" ro=true []] [bind "/t" t1 path="/x" id="" ro=false []] [cache "/w/c" path="" id="c" ro=false [("uid", "5"), ("sharing", "locked")]] [tmpfs "/m" path="" id="" ro=false [("size", "1024")]] [secret "/run/secrets/n" path="n" id="" ro=true [("required", "true")]] [secret "" path="q" id="" ro=true [("env", "Q")]]
+        t2 = image a
+        t3 = t2 mkdir /w 755 None
+        t4 = context ""
+        t5 = t3 run ["/bin/sh", "-c", "x"] env=["ID=n"] cwd=/w user="" network=None [bind "/w/s" t4 path="" id="" ro=true []] [bind "/t" t1 path="/x" id="" ro=false []] [cache "/w/c" path="" id="c" ro=false [("uid", "5"), ("sharing", "locked")]] [tmpfs "/m" path="" id="" ro=false [("size", "1024")]] [secret "/run/secrets/n" path="n" id="" ro=true [("required", "true")]] [secret "" path="q" id="" ro=true [("env", "Q")]]
         "#,
     );
 }
 
 #[test]
 fn named_contexts_take_the_place_of_images_and_stages() {
-    let mut recorder = Recorder {
-        contexts: vec!["base".into(), "tools".into(), "stage".into()],
-        ..Recorder::default()
-    };
-    let text = "FROM image AS stage\nRUN never\nFROM base:latest\nCOPY --from=tools a /a\nCOPY --from=stage b /b\nCOPY c /c\n";
-    let request = Request {
-        ignore: vec!["*.o".into()],
-        ..request()
-    };
+    let mut recorder =
+        Recorder { contexts: vec!["base".into(), "tools".into(), "stage".into()], ..Recorder::default() };
+    let text =
+        "FROM image AS stage\nRUN never\nFROM base:latest\nCOPY --from=tools a /a\nCOPY --from=stage b /b\nCOPY c /c\n";
+    let request = Request { ignore: vec!["*.o".into()], ..request() };
     let image = with(text, &request, &mut recorder).remove(0);
-    let log: Vec<&str> = recorder
-        .log
-        .iter()
-        .map(|line| line.split_once(" = ").unwrap().1)
-        .collect();
+    let log: Vec<&str> = recorder.log.iter().map(|line| line.split_once(" = ").unwrap().1).collect();
     assert_eq!(
         log,
         [
@@ -432,58 +303,32 @@ fn named_contexts_take_the_place_of_images_and_stages() {
             "t9 copy t10 [\"/c\"] -> \"/c\"",
         ]
     );
-    let operations = created_by(&image.config)
-        .iter()
-        .filter(|entry| entry.starts_with('+'))
-        .count();
-    assert_eq!(
-        operations, 4,
-        "one entry for each operation on the way from scratch"
-    );
+    let operations = created_by(&image.config).iter().filter(|entry| entry.starts_with('+')).count();
+    assert_eq!(operations, 4, "one entry for each operation on the way from scratch");
 }
 
 #[test]
 fn every_platform_gets_an_image_and_all_bases_one_question() {
     let arm = Platform::new("linux", "arm64", None);
-    let request = Request {
-        platforms: vec![amd64(), arm.clone()],
-        ..request()
-    };
+    let request = Request { platforms: vec![amd64(), arm.clone()], ..request() };
     let text = "FROM --platform=$BUILDPLATFORM go AS build\nARG TARGETARCH\nRUN build $TARGETARCH\nFROM alpine\nCOPY --from=build /o /o\n";
     let mut recorder = Recorder::default();
     let images = with(text, &request, &mut recorder);
-    assert_eq!(
-        recorder.log[0],
-        "resolve alpine linux/amd64, alpine linux/arm64, go linux/amd64"
-    );
+    assert_eq!(recorder.log[0], "resolve alpine linux/amd64, alpine linux/arm64, go linux/amd64");
     assert_eq!(images[1].platform, arm);
+    let bare = with("FROM --platform=linux/s390x x", &request, &mut Recorder::default());
+    assert_ne!(bare[0].tree, bare[1].tree, "each image has a handle of its own");
     assert_eq!(images[1].config["architecture"], "arm64");
     assert_eq!(recorder.names[0], "[linux/amd64 build 2/2] RUN build amd64");
-    assert_eq!(
-        recorder.names[2],
-        "[linux/amd64->linux/arm64 build 2/2] RUN build arm64"
-    );
-    let single = config(
-        "FROM --platform=linux/arm64 x",
-        &Request {
-            platforms: vec![amd64()],
-            ..request
-        },
-    );
-    assert_eq!(
-        single["architecture"], "arm64",
-        "nobody asked for another platform"
-    );
+    assert_eq!(recorder.names[2], "[linux/amd64->linux/arm64 build 2/2] RUN build arm64");
+    let single = config("FROM --platform=linux/arm64 x", &Request { platforms: vec![amd64()], ..request });
+    assert_eq!(single["architecture"], "arm64", "nobody asked for another platform");
 }
 
 #[test]
 fn metadata_is_assembled() {
     let text = "FROM scratch\nMAINTAINER Me <m@x>\nENV A=1 \"B c\"=2\nLABEL l=\"x y\" m=${A}\nEXPOSE 53/udp 8000-8001 $A\nVOLUME [\"/v 1\", \"/$A\"]\nVOLUME /c /d\nUSER u:$A\nSTOPSIGNAL SIGINT\nHEALTHCHECK --interval=5s --retries=3 CMD curl x\nSHELL [\"/bin/bash\", \"-c\"]\nENTRYPOINT run $A\nCMD a b\nONBUILD RUN x\n";
-    let request = Request {
-        labels: vec![("extra".into(), "e".into())],
-        epoch: Some(86_400),
-        ..request()
-    };
+    let request = Request { labels: vec![("extra".into(), "e".into())], epoch: Some(86_400), ..request() };
     let config = config(text, &request);
     assert_eq!(
         config["config"],
@@ -519,10 +364,7 @@ fn metadata_is_assembled() {
     let entry = &config["history"][0];
     assert_eq!(
         (entry["comment"].as_str(), entry["created"].as_str()),
-        (
-            Some("cooperage.dockerfile.v0"),
-            Some("1970-01-02T00:00:00Z")
-        )
+        (Some("cooperage.dockerfile.v0"), Some("1970-01-02T00:00:00Z"))
     );
 }
 
@@ -531,41 +373,15 @@ fn faults_name_the_line_and_what_helps() {
     let check = |text: &str, part: &str, hint: &str, line: u32, column: u32| {
         let fault = fault(text, &request());
         assert!(fault.message.contains(part), "{text}: {}", fault.message);
-        assert!(
-            fault.hint.as_deref().unwrap_or_default().contains(hint),
-            "{text}: {:?}",
-            fault.hint
-        );
+        assert!(fault.hint.as_deref().unwrap_or_default().contains(hint), "{text}: {:?}", fault.hint);
         let place = fault.place.unwrap();
-        assert_eq!(
-            (place.span.line, place.span.column),
-            (line, column),
-            "{text}"
-        );
+        assert_eq!((place.span.line, place.span.column), (line, column), "{text}");
     };
     check("FROM $NOPE", "$NOPE in FROM is empty", "ARG NOPE=", 1, 6);
-    check(
-        "ARG NAME=x\nFROM ${NMAE}",
-        "is empty",
-        "did you mean NAME?",
-        2,
-        6,
-    );
+    check("ARG NAME=x\nFROM ${NMAE}", "is empty", "did you mean NAME?", 2, 6);
     check("FROM Ubuntu:20", "lower case", "did you mean ubuntu?", 1, 6);
-    check(
-        "FROM a AS missing1\nFROM b\nCOPY --from=missing a b",
-        "does not exist",
-        "did you mean missing1?",
-        3,
-        0,
-    );
-    check(
-        "FROM a\nRUN --mount=type=bnd,target=/x y",
-        "unknown type",
-        "did you mean bind?",
-        2,
-        5,
-    );
+    check("FROM a AS missing1\nFROM b\nCOPY --from=missing a b", "does not exist", "did you mean missing1?", 3, 0);
+    check("FROM a\nRUN --mount=type=bnd,target=/x y", "unknown type", "did you mean bind?", 2, 5);
 }
 
 #[test]
@@ -576,14 +392,8 @@ fn references_must_exist_and_come_before() {
         assert!(fault.place.is_some(), "{text}");
     };
     check("FROM a AS x\nCOPY --from=x a b", "refers to itself");
-    check(
-        "FROM a AS x\nCOPY --from=y a b\nFROM b AS y\nCOPY --from=x a b\nFROM x",
-        "circular",
-    );
-    check(
-        "FROM a AS x\nCOPY --from=y a b\nFROM b AS y\nFROM x",
-        "comes later",
-    );
+    check("FROM a AS x\nCOPY --from=y a b\nFROM b AS y\nCOPY --from=x a b\nFROM x", "circular");
+    check("FROM a AS x\nCOPY --from=y a b\nFROM b AS y\nFROM x", "comes later");
     check("FROM a\nCOPY --from=1 a b", "no stage 1");
     check("FROM a\nCOPY --from=$X a b", "does not expand");
     check("FROM --platform=a/b/c/d x", "invalid platform");
@@ -602,11 +412,8 @@ fn references_must_exist_and_come_before() {
 #[test]
 fn odd_things_are_said_once() {
     let arm = Platform::new("linux", "arm64", None);
-    let request = Request {
-        platforms: vec![amd64(), arm],
-        arguments: vec![("VERSOIN".into(), "1".into())],
-        ..request()
-    };
+    let request =
+        Request { platforms: vec![amd64(), arm], arguments: vec![("VERSOIN".into(), "1".into())], ..request() };
     let text = "FROM a\nARG VERSION EMPTY\nENV A=$VERSION$EMPTY B=$VERISON\nCOPY a b /c\nCMD x\n";
     let mut recorder = Recorder::default();
     with(text, &request, &mut recorder);
@@ -619,13 +426,7 @@ fn odd_things_are_said_once() {
             "the build argument VERSOIN is used by no ARG of the Dockerfile; did you mean VERSION?",
         ]
     );
-    let strict = fault(
-        &format!("# check=skip=UndefinedVar;error=true\n{text}"),
-        &request,
-    );
-    assert!(
-        strict.message.contains("CopyDestinationNotDirectory"),
-        "{strict}"
-    );
+    let strict = fault(&format!("# check=skip=UndefinedVar;error=true\n{text}"), &request);
+    assert!(strict.message.contains("CopyDestinationNotDirectory"), "{strict}");
     assert_eq!(strict.place.unwrap().span.line, 5);
 }

@@ -11,12 +11,7 @@ use crate::words::Lookup;
 
 impl<B: Backend> Builder<'_, '_, B> {
     /// ARG.
-    pub fn arg(
-        &mut self,
-        state: &mut State<B::Tree>,
-        step: &Step,
-        arguments: &[Argument],
-    ) -> Result<(), Fault> {
+    pub fn arg(&mut self, state: &mut State<B::Tree>, step: &Step, arguments: &[Argument]) -> Result<(), Fault> {
         let mut message = String::from("ARG");
         for argument in arguments {
             let name = &argument.name.text;
@@ -40,29 +35,16 @@ impl<B: Backend> Builder<'_, '_, B> {
         Ok(())
     }
 
-    fn pairs(
-        &mut self,
-        state: &State<B::Tree>,
-        step: &Step,
-        pairs: &[Pair],
-    ) -> Result<Vec<(String, String)>, Fault> {
+    fn pairs(&mut self, state: &State<B::Tree>, step: &Step, pairs: &[Pair]) -> Result<Vec<(String, String)>, Fault> {
         let mut expanded = Vec::with_capacity(pairs.len());
         for pair in pairs {
-            expanded.push((
-                self.expand(state, step, &pair.name)?,
-                self.expand(state, step, &pair.value)?,
-            ));
+            expanded.push((self.expand(state, step, &pair.name)?, self.expand(state, step, &pair.value)?));
         }
         Ok(expanded)
     }
 
     /// ENV.
-    pub fn env(
-        &mut self,
-        state: &mut State<B::Tree>,
-        step: &Step,
-        pairs: &[Pair],
-    ) -> Result<(), Fault> {
+    pub fn env(&mut self, state: &mut State<B::Tree>, step: &Step, pairs: &[Pair]) -> Result<(), Fault> {
         let mut message = String::from("ENV");
         for (name, value) in self.pairs(state, step, pairs)? {
             state.scope.set(&name, &value)?;
@@ -74,12 +56,7 @@ impl<B: Backend> Builder<'_, '_, B> {
     }
 
     /// LABEL.
-    pub fn label(
-        &mut self,
-        state: &mut State<B::Tree>,
-        step: &Step,
-        pairs: &[Pair],
-    ) -> Result<(), Fault> {
+    pub fn label(&mut self, state: &mut State<B::Tree>, step: &Step, pairs: &[Pair]) -> Result<(), Fault> {
         let mut message = String::from("LABEL");
         for (name, value) in self.pairs(state, step, pairs)? {
             message += &format!(" {name}={value}");
@@ -90,12 +67,7 @@ impl<B: Backend> Builder<'_, '_, B> {
     }
 
     /// WORKDIR, which also makes the directory.
-    pub fn workdir(
-        &mut self,
-        state: &mut State<B::Tree>,
-        planned: &Planned,
-        path: &Word,
-    ) -> Result<(), Fault> {
+    pub fn workdir(&mut self, state: &mut State<B::Tree>, planned: &Planned, path: &Word) -> Result<(), Fault> {
         let path = self.expand(state, &planned.step, path)?;
         let path = paths::join(&state.config.working_dir, &path);
         state.config.working_dir = path.clone();
@@ -106,15 +78,7 @@ impl<B: Backend> Builder<'_, '_, B> {
         }
         let owner = Some(state.config.user.clone()).filter(|user| !user.is_empty());
         let origin = self.origin(state, planned, self.lexer, "", created_by);
-        self.apply(
-            state,
-            Operation::MakeDirectory {
-                path,
-                mode: 0o755,
-                owner,
-            },
-            &origin,
-        );
+        self.apply(state, Operation::MakeDirectory { path, mode: 0o755, owner }, &origin);
         Ok(())
     }
 }

@@ -63,13 +63,10 @@ impl fmt::Display for WordError {
         match self {
             Self::Unterminated(quote) => write!(f, "the quote {quote} is never closed"),
             Self::Missing(what) => write!(f, "missing {what} in a ${{}} substitution"),
-            Self::BadSubstitution => {
-                f.write_str("bad substitution: ${ needs the name of a variable")
+            Self::BadSubstitution => f.write_str("bad substitution: ${ needs the name of a variable"),
+            Self::UnsupportedModifier(modifier) => {
+                write!(f, "unsupported modifier {modifier:?} in a ${{}} substitution")
             }
-            Self::UnsupportedModifier(modifier) => write!(
-                f,
-                "unsupported modifier {modifier:?} in a ${{}} substitution"
-            ),
             Self::InvalidPattern(pattern) => {
                 write!(f, "invalid pattern {pattern:?} in a ${{}} substitution")
             }
@@ -109,30 +106,19 @@ pub struct Lexer {
 impl Lexer {
     /// The lexer of instructions.
     pub fn new(escape: char) -> Self {
-        Self {
-            escape,
-            raw_quotes: false,
-            raw_escapes: false,
-            ignore_quotes: false,
-            keep_unset: false,
-        }
+        Self { escape, raw_quotes: false, raw_escapes: false, ignore_quotes: false, keep_unset: false }
     }
 
     /// Expands without splitting.
     pub fn word(&self, word: &str, env: &dyn Lookup) -> Result<Expanded, WordError> {
         let mut run = Run::new(self, word, env);
         let (text, _) = run.until(None, self.raw_escapes, 0)?;
-        Ok(Expanded {
-            text,
-            unmatched: run.unmatched,
-        })
+        Ok(Expanded { text, unmatched: run.unmatched })
     }
 
     /// Expands, then splits at blanks outside of quotes.
     pub fn words(&self, word: &str, env: &dyn Lookup) -> Result<Vec<String>, WordError> {
-        Ok(Run::new(self, word, env)
-            .until(None, self.raw_escapes, 0)?
-            .1)
+        Ok(Run::new(self, word, env).until(None, self.raw_escapes, 0)?.1)
     }
 }
 

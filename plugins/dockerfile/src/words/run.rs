@@ -48,14 +48,7 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// Nothing read yet.
     pub fn new(lexer: &'a Lexer, word: &str, env: &'a dyn Lookup) -> Self {
-        Self {
-            lexer,
-            env,
-            input: word.chars().collect(),
-            at: 0,
-            unmatched: BTreeSet::new(),
-            produced: 0,
-        }
+        Self { lexer, env, input: word.chars().collect(), at: 0, unmatched: BTreeSet::new(), produced: 0 }
     }
 
     fn peek(&self) -> Option<char> {
@@ -92,11 +85,7 @@ impl<'a> Run<'a> {
                     words.split(&value);
                 }
                 '\'' | '"' if !self.lexer.ignore_quotes => {
-                    let value = if c == '\'' {
-                        self.single()?
-                    } else {
-                        self.double(raw_escapes, depth)?
-                    };
+                    let value = if c == '\'' { self.single()? } else { self.double(raw_escapes, depth)? };
                     text.push_str(&value);
                     words.current.push_str(&value);
                 }
@@ -216,11 +205,7 @@ impl<'a> Run<'a> {
 
     fn produce(&mut self, bytes: usize) -> Result<(), WordError> {
         self.produced = self.produced.saturating_add(bytes);
-        if self.produced > MAX_LENGTH {
-            Err(WordError::TooLong)
-        } else {
-            Ok(())
-        }
+        if self.produced > MAX_LENGTH { Err(WordError::TooLong) } else { Ok(()) }
     }
 
     /// A name of letters, digits and `_`; digits alone if it starts with one; or one special parameter.
@@ -304,10 +289,7 @@ impl<'a> Run<'a> {
                     (true, true) => "is not allowed to be unset".into(),
                     (true, false) => "is not allowed to be empty".into(),
                 };
-                Err(WordError::Required {
-                    name: name.into(),
-                    message,
-                })
+                Err(WordError::Required { name: name.into(), message })
             }
         }
     }
@@ -316,23 +298,14 @@ impl<'a> Run<'a> {
         let (word, _) = self.until(Some('}'), true, depth + 1)?;
         let Some(value) = self.lookup(name)? else {
             let kept = format!("${{{name}{modifier}{word}}}");
-            return Ok(if self.lexer.keep_unset {
-                kept
-            } else {
-                String::new()
-            });
+            return Ok(if self.lexer.keep_unset { kept } else { String::new() });
         };
         let (greedy, pattern) = match word.strip_prefix(modifier) {
             Some(rest) => (true, rest),
             None => (false, word.as_str()),
         };
-        let pattern =
-            Pattern::new(pattern).ok_or_else(|| WordError::InvalidPattern(pattern.into()))?;
-        Ok(if modifier == '#' {
-            pattern.trim_start(&value, greedy)
-        } else {
-            pattern.trim_end(&value, greedy)
-        })
+        let pattern = Pattern::new(pattern).ok_or_else(|| WordError::InvalidPattern(pattern.into()))?;
+        Ok(if modifier == '#' { pattern.trim_start(&value, greedy) } else { pattern.trim_end(&value, greedy) })
     }
 
     fn replace(&mut self, name: &str, depth: usize) -> Result<String, WordError> {
@@ -344,11 +317,7 @@ impl<'a> Run<'a> {
         let (replacement, _) = self.until(Some('}'), true, depth + 1)?;
         let Some(value) = self.lookup(name)? else {
             let kept = format!("${{{name}/{pattern}/{replacement}}}");
-            return Ok(if self.lexer.keep_unset {
-                kept
-            } else {
-                String::new()
-            });
+            return Ok(if self.lexer.keep_unset { kept } else { String::new() });
         };
         let compiled = Pattern::new(&pattern).ok_or(WordError::InvalidPattern(pattern))?;
         let matches = if all { value.len() + 1 } else { 1 };
