@@ -1,0 +1,54 @@
+//! Reads a tar stream into a table of contents, hashing every file on the way; and tells archives from other files, as
+//! `ADD` must. Unpacks nothing.
+
+use std::io::{self, BufRead, Cursor, Read};
+
+use sha2::{Digest as _, Sha256};
+
+use super::blocks::read_full;
+use super::builder::{Builder, Names};
+use super::decode::decompressor;
+use super::limits::Limits;
+use super::reader::{TarReader, Type};
+use super::toc::Toc;
+use crate::Digest;
+
+/// Reads a tar stream to the end of the archive. What follows is left in `input`.
+pub(crate) fn table(input: impl BufRead, naming: Names, limits: Limits) -> io::Result<Toc> {
+    let mut archive = TarReader::new(input, limits);
+    let mut builder = Builder::new(naming, limits);
+    let mut hasher = Sha256::new();
+    while let Some(record) = archive.next()? {
+        let mut digest = None;
+        if record.kind == Type::File {
+            loop {
+                let data = archive.data()?;
+                let length = data.len();
+                if length == 0 {
+                    break;
+                }
+                hasher.update(data);
+                archive.consume(length);
+            }
+            digest = Some(Digest::from_bytes(hasher.finalize_reset().into()));
+        }
+        builder.add(record, digest)?;
+    }
+    Ok(builder.finish())
+}
+
+/// Whether `file` is a tar archive, plain or compressed with gzip, bzip2, xz or zstd, told by its content as Docker does.
+/// Reads as little as the decompressor lets it.
+pub fn is_archive_file(file: impl Read + Send) -> bool {
+    let mut header = [0u8; 512];
+    let read = decompressor(file).and_then(|(_, mut input)| read_full(&mut input, &mut header));
+    if !read.is_ok_and(|length| length == header.len()) || header.iter().all(|&byte| byte == 0) {
+        return false;
+    }
+    TarReader::new(&header[..], Limits::default()).is_at_header()
+}
+
+/// The same for the first bytes of a file. A few KiB suffice, but for bzip2, which needs up to 900 KiB to say anything.
+pub fn is_archive(head: &[u8]) -> bool {
+    is_archive_file(Cursor::new(head))
+}
