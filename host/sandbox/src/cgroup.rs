@@ -1,7 +1,7 @@
 //! Keeps a run within its limits by cgroups, v1, v2 or both at once; knows nothing of what runs in them.
 //!
 //! Each run that needs one has a group of its own, named after the host process, below the group this process is
-//! in. Groups of host processes that are gone are removed by the next run that makes one.
+//! in. Groups of host processes that are gone are removed by the next run that makes one (a runtime always does).
 
 use std::fs;
 use std::io;
@@ -104,7 +104,6 @@ pub(crate) fn create(name: &str, limits: &Limits) -> Group {
         return group;
     }
     let hierarchies = hierarchies();
-    sweep(&hierarchies);
     if limits.memory.is_some() && !group.enter(&hierarchies, name, "memory", limits) {
         group.without.memory = limits.memory;
         group.warn("memory", "each process gets a limit on its data instead");
@@ -272,8 +271,8 @@ fn remove_tree(directory: &Path) {
 }
 
 /// Removes groups of host processes that are gone.
-fn sweep(hierarchies: &[Hierarchy]) {
-    for hierarchy in hierarchies {
+pub(crate) fn sweep() {
+    for hierarchy in hierarchies() {
         for parent in hierarchy.parents() {
             for child in children(parent) {
                 if is_abandoned(&child) {

@@ -66,7 +66,11 @@ pub(crate) fn report(status: &OwnedFd, report: &Report) {
 }
 
 fn run(request: &Request, status: &OwnedFd) -> Result<()> {
+    let made_by_runtime = request.isolation == crate::spec::Isolation::Oci;
     let group = cgroup::create(&request.name, &request.spec.limits);
+    if made_by_runtime || !group.is_empty() {
+        cgroup::sweep();
+    }
     for warning in &group.warnings {
         report(status, &Report::Warning(warning.clone()));
     }
@@ -77,7 +81,6 @@ fn run(request: &Request, status: &OwnedFd) -> Result<()> {
     if let Ok(Some(exit)) = ended {
         report(status, &Report::Ended(exit));
     }
-    let made_by_runtime = request.isolation == crate::spec::Isolation::Oci;
     let needs_removal = made_by_runtime || !group.is_empty();
     drop(group);
     if needs_removal {

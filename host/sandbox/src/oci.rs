@@ -16,10 +16,10 @@ use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
 
 use crate::cgroup::Group;
-use crate::init::{Started, cannot_unshare, approximate, hostname, name_files, wait_for, MOUNT_POINTS};
+use crate::init::{MOUNT_POINTS, Started, approximate, cannot_unshare, hostname, name_files, wait_for};
 use crate::overlay;
 use crate::resolve::open_in;
-use crate::rootfs::{self, Rootfs};
+use crate::rootfs::{self, Rootfs, all_ids};
 use crate::spec::{Exit, Network, Process, Spec};
 use crate::sys::{self, Fork};
 use crate::wire::{Failure, Request, Result, Step};
@@ -146,12 +146,6 @@ fn refuse(root: BorrowedFd<'_>, process: &Process) -> Option<Exit> {
     Some(Exit::Code(code))
 }
 
-/// Whether every id exists here, that is, whether this is not a user namespace.
-fn all_ids() -> bool {
-    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
-    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
-}
-
 /// The group of the run, made by us with its limits: v1 paths are relative to the runtime's own group, v2 paths would
 /// be relative to its parent. Without a group the runtime makes one of that name, except in a user namespace, where
 /// it may not, and complains only if asked for one by name.
@@ -200,9 +194,7 @@ fn config(spec: &Spec, scratch: &Path, cgroups_path: Option<PathBuf>, parked: &[
 }
 
 fn mounts(spec: &Spec, scratch: &Path, parked: &[(String, String)]) -> Vec<Value> {
-    let mount = |kind: &str, target: &str, options: Vec<String>| {
-        json!({ "destination": target, "type": kind, "source": kind, "options": options })
-    };
+    let mount = |kind: &str, target: &str, options: Vec<String>| json!({ "destination": target, "type": kind, "source": kind, "options": options });
     let options = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
     let gid = if all_ids() { ",gid=5" } else { "" };
     let shm = spec.shm_size.unwrap_or(64 << 20);
@@ -231,5 +223,7 @@ fn mounts(spec: &Spec, scratch: &Path, parked: &[(String, String)]) -> Vec<Value
 pub(crate) fn runtimes() -> Vec<PathBuf> {
     let directories = exec::DEFAULT_PATH.split(':');
     let names = ["runc", "crun", "youki"].into_iter();
-    names.filter_map(|name| directories.clone().map(|dir| Path::new(dir).join(name)).find(|path| path.exists())).collect()
+    names
+        .filter_map(|name| directories.clone().map(|dir| Path::new(dir).join(name)).find(|path| path.exists()))
+        .collect()
 }

@@ -155,8 +155,7 @@ pub(crate) fn special(kind: &str, options: &[(&str, &str)], attributes: MountAtt
 /// A copy of the tree at `path`, to be attached elsewhere. Mounts below it come along only if the kernel insists
 /// (they are locked to it in a user namespace) or `recursive` says so.
 pub(crate) fn clone(at: BorrowedFd<'_>, path: &str, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }

@@ -1,5 +1,6 @@
 //! What this machine allows, each item with what to install or change; changes nothing.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -105,19 +106,15 @@ fn try_overlay() -> Result<(), String> {
         rustix::fs::mkdirat(&memory, name, Mode::from_raw_mode(0o755))?;
         rustix::fs::openat(&memory, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
     };
-    overlay::attach(std::os::fd::AsFd::as_fd(&memory), std::os::fd::AsFd::as_fd(&place)).map_err(|error| say(&error))?;
+    overlay::attach(memory.as_fd(), place.as_fd()).map_err(|error| say(&error))?;
     let dirs = ["lower", "upper", "work"].map(directory);
     let [Ok(lower), Ok(upper), Ok(work)] = &dirs else { return Err("cannot make directories".to_owned()) };
     let branches = Branches {
-        lowers: vec![std::os::fd::AsFd::as_fd(lower)],
-        upper_and_work: Some((std::os::fd::AsFd::as_fd(upper), std::os::fd::AsFd::as_fd(work))),
-        userxattr: !Path::new("/proc/self/uid_map").exists() || in_user_namespace(),
+        lowers: vec![lower.as_fd()],
+        upper_and_work: Some((upper.as_fd(), work.as_fd())),
+        userxattr: !crate::rootfs::all_ids(),
     };
     overlay::overlay(&branches, MountAttrFlags::empty()).map(drop).map_err(|failure| format!("{failure:?}"))
-}
-
-fn in_user_namespace() -> bool {
-    !text("/proc/self/uid_map").unwrap_or_default().split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
 fn user_namespaces() -> Item {

@@ -15,8 +15,8 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
 
 use crate::overlay::{self, Branches, NO_SUID_DEV};
 use crate::resolve::{components, file_type, make, open_in, same, walk};
-use crate::special::write_file;
 use crate::spec::{Mount, Spec};
+use crate::special::write_file;
 use crate::wire::{Failure, Result, Step};
 
 /// A private memory file system, mounted over the upper directory (which surely exists, and whose descriptor stays
@@ -74,6 +74,7 @@ impl Rootfs {
     /// Mounts the root and readies the mounts of `spec`; nothing of them is attached yet. `defaults` are the mount
     /// points that the isolation adds (path, whether a directory).
     pub fn build(spec: &Spec, defaults: &[(&str, bool)]) -> Result<Self> {
+        check_root(spec)?;
         let lowers = spec.root.lowers.iter().map(|path| overlay::open_branch(path)).collect::<Result<Vec<_>>>()?;
         let upper = overlay::open_branch(&spec.root.upper)?;
         let work = overlay::open_branch(&spec.root.work)?;
@@ -138,6 +139,23 @@ impl Rootfs {
     }
 }
 
+fn check_root(spec: &Spec) -> Result<()> {
+    if !spec.root.upper.is_absolute() {
+        return Err(Failure::Invalid(format!("the upper directory {} is not absolute", spec.root.upper.display())));
+    }
+    // The kernel would mount it and then lose opaque marks, since `trusted` attributes are for the host's root only.
+    if !spec.root.userxattr && !all_ids() {
+        return Err(Failure::Invalid("in a user namespace layers need the userxattr form".to_owned()));
+    }
+    Ok(())
+}
+
+/// Whether every id exists here, that is, whether this is not a user namespace.
+pub(crate) fn all_ids() -> bool {
+    let map = std::fs::read_to_string("/proc/self/gid_map").unwrap_or_default();
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
 fn read_only(tree: BorrowedFd<'_>) -> Result<()> {
     overlay::set(tree, NO_SUID_DEV | MountAttrFlags::MOUNT_ATTR_RDONLY, true)
         .step(|| "make a mount read-only".to_owned())
@@ -155,7 +173,13 @@ fn open_sources(mount: &Mount) -> Result<Vec<OwnedFd>> {
     }
 }
 
-fn ready(mount: &Mount, mut sources: Vec<OwnedFd>, index: usize, scratch: &Scratch, userxattr: bool) -> Result<OwnedFd> {
+fn ready(
+    mount: &Mount,
+    mut sources: Vec<OwnedFd>,
+    index: usize,
+    scratch: &Scratch,
+    userxattr: bool,
+) -> Result<OwnedFd> {
     match mount {
         Mount::Bind { read_only: protect, .. } => {
             let tree = sources.swap_remove(0);
@@ -251,9 +275,7 @@ fn overlay_with_stubs(layers: &Layers<'_>, scratch: &Scratch, wanted: &[(Vec<OsS
     }
     match missing_in(root.as_fd(), wanted)?.first() {
         None => Ok(root),
-        Some((path, _)) => {
-            Err(Failure::Setup(format!("cannot make the mount point {:?}", path.join(OsStr::new("/")))))
-        }
+        Some((path, _)) => Err(Failure::Setup(format!("cannot make the mount point {:?}", path.join(OsStr::new("/"))))),
     }
 }
 
@@ -345,6 +367,7 @@ fn attach(root: BorrowedFd<'_>, mount: &Ready) -> Result<()> {
 
 /// Whether a directory belongs to the overlay itself.
 fn on(directory: BorrowedFd<'_>, root: BorrowedFd<'_>) -> Result<bool> {
-    let device = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| stat.st_dev).step(|| "look at a directory".to_owned());
+    let device =
+        |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| stat.st_dev).step(|| "look at a directory".to_owned());
     Ok(device(directory)? == device(root)?)
 }

@@ -67,7 +67,7 @@ impl Sandbox {
         self.isolation
     }
 
-    /// Runs one process to its end and blocks this thread meanwhile; `output` gets standard output and standard
+    /// Runs one process to its end and blocks this thread meanwhile (the process dies with it); `output` gets standard output and standard
     /// error as they come. Limits that cannot be kept are logged as warnings.
     ///
     /// # Errors
@@ -104,8 +104,8 @@ impl Sandbox {
         let mut run = Run::start(&self.helper, &mut request)?;
         run.follow(spec.limits.timeout, output, cancel)?;
         let status = run.child.wait().map_err(Error::Pipe)?;
-        if run.killed {
-            // The helper could not clean up.
+        if run.killed || !status.success() {
+            // The helper may not have cleaned up.
             cgroup::remove(&request.name);
         }
         let runtime = self.runtime.clone().unwrap_or_default();
@@ -168,7 +168,12 @@ impl Run {
     }
 
     /// Passes on what the helper writes until it is done.
-    fn follow(&mut self, timeout: Option<Duration>, output: &mut dyn FnMut(&[u8]), cancel: &Cancel) -> Result<(), Error> {
+    fn follow(
+        &mut self,
+        timeout: Option<Duration>,
+        output: &mut dyn FnMut(&[u8]),
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
         let mut buffer = vec![0; 64 << 10];
         self.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout + PATIENCE));
         let end_of_timeout = timeout.map(|_| Exit::TimedOut);

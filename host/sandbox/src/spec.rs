@@ -16,12 +16,12 @@ pub enum Isolation {
     Oci,
     /// Our own namespaces, capabilities and seccomp filter.
     Native,
-    /// For unprivileged containers that may mount but have no fresh `/proc` and no namespace of their own for
-    /// network, IPC and host name: `/proc` and `/sys` of the surrounding container are seen. Capabilities are
-    /// still dropped and the seccomp filter is on.
+    /// For unprivileged containers that may mount but are refused a fresh `/proc`: that of the surrounding
+    /// container is seen, with its processes, and its IPC objects and host name. Capabilities are dropped, the
+    /// seccomp filter is on, and the network is what the specification says.
     Chroot,
-    /// Only another root directory: all capabilities, no filter, the host's network, IPC, names and devices.
-    /// The process tree still ends with the run.
+    /// Only another root directory: all capabilities, no filter, the host's IPC, names, processes and devices. The
+    /// network is still what the specification says, and all processes still end with the run.
     None,
 }
 
@@ -47,7 +47,7 @@ pub struct Spec {
 pub struct Root {
     /// Unpacked layers, topmost first; may be empty.
     pub lowers: Vec<PathBuf>,
-    /// Existing directory that receives the changes in overlayfs form (whiteout = character device 0:0).
+    /// Existing directory, by its absolute path, that receives the changes in overlayfs form (whiteout = character device 0:0).
     pub upper: PathBuf,
     /// Existing empty directory on the same mount as `upper`; its contents after the run are of no use.
     pub work: PathBuf,

@@ -194,8 +194,8 @@ pub(crate) fn unshare(flags: rustix::thread::UnshareFlags) -> io::Result<()> {
 /// would hit whatever this user may signal.
 #[allow(unsafe_code)]
 pub(crate) fn signal_all_others(signal: i32) {
-    // SAFETY: `kill` has no memory preconditions; the caller is process 1, which `-1` leaves out.
     if rustix::process::getpid() == Pid::INIT {
+        // SAFETY: `kill` has no memory preconditions; the caller is process 1, which `-1` leaves out.
         unsafe { libc::kill(-1, signal) };
     }
 }

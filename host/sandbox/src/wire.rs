@@ -130,13 +130,8 @@ mod tests {
 
     #[test]
     fn a_request_arrives_whole_and_secrets_stay_out_of_the_header() {
-        let file = |text: &str| Mount::File {
-            bytes: text.into(),
-            target: "/run/s".into(),
-            mode: 0o400,
-            uid: 1,
-            gid: 2,
-        };
+        let file =
+            |text: &str| Mount::File { bytes: text.into(), target: "/run/s".into(), mode: 0o400, uid: 1, gid: 2 };
         let spec = Spec {
             process: Process { stdin: b"in".to_vec(), ..Process::default() },
             mounts: vec![file("sesame"), file(""), file("third")],

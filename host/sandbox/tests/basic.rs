@@ -8,9 +8,6 @@ use support::World;
 fn both(check: impl Fn(&World)) {
     for isolation in [Isolation::Native, Isolation::Oci] {
         let Some(world) = World::with(isolation) else { return };
-        if isolation == Isolation::Oci && !["/usr/sbin/runc", "/usr/bin/runc"].iter().any(|path| std::path::Path::new(path).exists()) {
-            return support::skip("no runc");
-        }
         check(&world);
     }
 }
@@ -34,7 +31,10 @@ fn exit_codes_and_signals() {
 fn both_streams_in_the_order_written() {
     both(|world| {
         let output = world.out("for i in 1 2 3 4 5; do echo out$i; echo err$i >&2; done");
-        assert_eq!(output.split('\n').collect::<Vec<_>>(), (1..=5).flat_map(|i| [format!("out{i}"), format!("err{i}")]).collect::<Vec<_>>());
+        assert_eq!(
+            output.split('\n').collect::<Vec<_>>(),
+            (1..=5).flat_map(|i| [format!("out{i}"), format!("err{i}")]).collect::<Vec<_>>()
+        );
         let long = world.out("seq 1 200000");
         assert_eq!(long.lines().count(), 200_000);
         assert!(long.ends_with("\n200000"));
@@ -45,9 +45,10 @@ fn both_streams_in_the_order_written() {
 fn identity_environment_directory_and_input() {
     both(|world| {
         let mut spec = world.sh("env | sort; pwd; id -u; id -g; id -G; cat; hostname");
-        spec.process.env = [("PATH", "/bin"), ("A", "b c"), ("EMPTY", ""), ("PWD", "/new/dir"), ("SHLVL", "0"), ("HOME", "/")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec();
+        spec.process.env =
+            [("PATH", "/bin"), ("A", "b c"), ("EMPTY", ""), ("PWD", "/new/dir"), ("SHLVL", "0"), ("HOME", "/")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .to_vec();
         spec.process.cwd = "/new/dir".to_owned();
         spec.process.uid = 1234;
         spec.process.gid = 77;
@@ -114,7 +115,11 @@ fn programs_that_cannot_be_started_say_why() {
     let Some(world) = World::new() else { return };
     for (name, text) in [("script", "#!/bin/nope -x\n"), ("crlf", "#!/bin/sh\r\n"), ("text", "no program")] {
         world.write(&format!("bin/{name}"), text);
-        std::fs::set_permissions(world.base(&format!("bin/{name}")), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(
+            world.base(&format!("bin/{name}")),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
     }
     let check = |args: &[&str], code: i32, message: &str| {
         let (exit, output) = world.run(&world.spec(args)).unwrap();
@@ -138,4 +143,26 @@ fn a_wrong_specification_is_an_error() {
     let mut spec = world.sh("true");
     spec.root.lowers = vec!["/no/such/layer".into()];
     assert!(world.run(&spec).unwrap_err().to_string().contains("/no/such/layer"));
+}
+
+#[test]
+fn other_runtimes() {
+    let Some(world) = World::with(Isolation::Oci) else { return };
+    let run = |runtime: &str, spec: &cooperage_sandbox::Spec| {
+        let mut output = Vec::new();
+        let sandbox = world.sandbox_with(Some(runtime.into()));
+        let exit =
+            sandbox.run(spec, &mut |bytes| output.extend_from_slice(bytes), &cooperage_sandbox::Cancel::new().unwrap());
+        (exit, String::from_utf8_lossy(&output).into_owned())
+    };
+    let (exit, _) = run("/bin/false", &world.sh("true"));
+    let error = exit.unwrap_err().to_string();
+    assert!(error.starts_with("/bin/false failed: it ended with Code(1)"), "{error}");
+    if !std::path::Path::new("/usr/bin/crun").exists() {
+        return support::skip("no crun");
+    }
+    // crun 1.8 refuses hybrid cgroups; they are hidden from it.
+    let (exit, output) = run("/usr/bin/crun", &world.sh("echo hi; id -u; touch /made; kill -9 $$; exit 3"));
+    assert_eq!((exit.unwrap(), output.as_str()), (Exit::Code(3), "hi\n0\n"));
+    assert_eq!(world.changes(), ["made"]);
 }

@@ -20,11 +20,14 @@ fn each(check: impl Fn(&World)) {
 #[test]
 fn capabilities_and_filter() {
     each(|world| {
-        let status = world.out("grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|Seccomp|NoNewPrivs):' /proc/self/status | tr -d '\\t'");
+        let status =
+            world.out("grep -E '^(Cap(Inh|Prm|Eff|Bnd|Amb)|Seccomp|NoNewPrivs):' /proc/self/status | tr -d '\\t'");
         let zero = "0".repeat(16);
         assert_eq!(
             status,
-            format!("CapInh:{zero}\nCapPrm:{CAPS}\nCapEff:{CAPS}\nCapBnd:{CAPS}\nCapAmb:{zero}\nNoNewPrivs:0\nSeccomp:2")
+            format!(
+                "CapInh:{zero}\nCapPrm:{CAPS}\nCapEff:{CAPS}\nCapBnd:{CAPS}\nCapAmb:{zero}\nNoNewPrivs:0\nSeccomp:2"
+            )
         );
         let mut spec = world.sh("grep -E '^(Cap(Prm|Eff|Bnd)|NoNewPrivs)' /proc/self/status | tr -d '\\t'");
         spec.process.uid = 1000;
@@ -100,8 +103,10 @@ fn devices_can_be_made_but_not_opened() {
         let (exit, output) = world.run(&spec).unwrap();
         assert!(exit != Exit::Code(0) && output.contains("ermission denied"), "{directory}: {output}");
     }
-    assert_eq!(world.out("echo x > /dev/null; head -c 3 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c; ls /dev"),
-        "3\n3\ncore\nfd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero");
+    assert_eq!(
+        world.out("echo x > /dev/null; head -c 3 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c; ls /dev"),
+        "3\n3\ncore\nfd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero"
+    );
 }
 
 #[test]
@@ -113,7 +118,8 @@ fn no_host_process_mount_or_descriptor_is_seen() {
         let fds = world.ok(&world.spec(&["ls", "/proc/self/fd"]));
         // The fourth is the directory that ls reads.
         assert_eq!(fds, "0\n1\n2\n3");
-        let names = world.out("for p in /proc/[0-9]*; do readlink $p/exe; done; cat /proc/[0-9]*/cmdline | tr '\\0' ' '");
+        let names =
+            world.out("for p in /proc/[0-9]*; do readlink $p/exe; done; cat /proc/[0-9]*/cmdline | tr '\\0' ' '");
         assert!(!names.contains("cargo") && !names.contains("/basic"), "{names}");
         let mounts = world.out("cat /proc/self/mountinfo");
         assert!(!mounts.contains("/var") && !mounts.contains("/sys/fs/cgroup/memory"), "{mounts}");
@@ -165,7 +171,8 @@ fn the_hosts_network_with_its_names() {
 #[test]
 fn weaker_isolations_are_what_they_say() {
     let Some(world) = World::with(Isolation::Chroot) else { return };
-    let script = "grep -E '^(CapEff|Seccomp):' /proc/self/status | tr -d '\\t'; ls /bin/sh; ls /proc | grep -c '^[0-9]'";
+    let script =
+        "grep -E '^(CapEff|Seccomp):' /proc/self/status | tr -d '\\t'; ls /bin/sh; ls /proc | grep -c '^[0-9]'";
     let output = world.out(script);
     assert!(output.starts_with(&format!("CapEff:{CAPS}\nSeccomp:2\n/bin/sh\n")), "{output}");
     assert_eq!(world.changes(), [""; 0]);

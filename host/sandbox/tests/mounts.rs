@@ -118,7 +118,8 @@ fn the_name_files_follow_links_inside_only() {
         symlink("../run/systemd/resolve/stub-resolv.conf", world.base("etc/resolv.conf")).unwrap();
         symlink("/", world.base("loop")).unwrap();
         symlink("/loop/../../etc/other", world.base("etc/hosts")).unwrap();
-        let mut spec = world.sh("cat /etc/other > /dev/null; cat /etc/resolv.conf > /dev/null; ls /run/systemd/resolve");
+        let mut spec =
+            world.sh("cat /etc/other > /dev/null; cat /etc/resolv.conf > /dev/null; ls /run/systemd/resolve");
         spec.network = cooperage_sandbox::Network::Host;
         assert_eq!(world.ok(&spec), "stub-resolv.conf");
         assert_eq!(world.changes(), [""; 0]);
@@ -145,7 +146,18 @@ fn wrong_targets_are_refused() {
     let Some(world) = World::new() else { return };
     symlink("/", world.base("slash")).unwrap();
     symlink("/proc/sys", world.base("sysctl")).unwrap();
-    for target in ["relative", "/", "/a/../b", "", "/slash", "/proc/sys/kernel", "/sysctl/kernel", "/proc/self/attr", "/sys/x", "/bin"] {
+    for target in [
+        "relative",
+        "/",
+        "/a/../b",
+        "",
+        "/slash",
+        "/proc/sys/kernel",
+        "/sysctl/kernel",
+        "/proc/self/attr",
+        "/sys/x",
+        "/bin",
+    ] {
         let mut spec = world.sh("true");
         spec.mounts = vec![secret(target)];
         let result = world.run(&spec);

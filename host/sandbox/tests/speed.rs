@@ -47,7 +47,8 @@ fn many_at_once() {
             scope.spawn(move || {
                 for round in 0..3 {
                     world.reset();
-                    let output = world.out(&format!("echo {index}.{round} > /file; cat /file; ls /proc | grep -c '^[0-9]'"));
+                    let output =
+                        world.out(&format!("echo {index}.{round} > /file; cat /file; ls /proc | grep -c '^[0-9]'"));
                     let (text, count) = output.split_once('\n').unwrap();
                     assert_eq!(text, format!("{index}.{round}"));
                     // Its first process, the shell, the two of the pipe at most.

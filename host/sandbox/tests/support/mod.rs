@@ -36,6 +36,12 @@ impl World {
             skip("no /bin/busybox (apt-get install busybox-static)");
             return None;
         }
+        if isolation == Isolation::Oci
+            && !["/usr/sbin/runc", "/usr/bin/runc"].iter().any(|path| Path::new(path).exists())
+        {
+            skip("no runc");
+            return None;
+        }
         let world = Self { dir: tempfile::tempdir().unwrap(), isolation };
         std::fs::set_permissions(world.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let bin = world.base("bin");
@@ -101,7 +107,11 @@ impl World {
     }
 
     pub fn sandbox(&self) -> Sandbox {
-        Sandbox::new(Config { isolation: self.isolation, helper: HELPER.into(), runtime: None }).unwrap()
+        self.sandbox_with(None)
+    }
+
+    pub fn sandbox_with(&self, runtime: Option<PathBuf>) -> Sandbox {
+        Sandbox::new(Config { isolation: self.isolation, helper: HELPER.into(), runtime }).unwrap()
     }
 
     pub fn run(&self, spec: &Spec) -> Result<(Exit, String), Error> {
