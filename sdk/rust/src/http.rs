@@ -1,0 +1,179 @@
+//! HTTP over `wasi:http`, blocking, one exchange at a time. The host opens connections, does TLS, and refuses what is
+//! not granted; redirects and retries are the caller's.
+//!
+//! ```no_run
+//! # fn main() -> cooperage_sdk::Result<()> {
+//! use cooperage_sdk::http::Request;
+//!
+//! let mut response = Request::get("https://service.example/v1/items")?.header("accept", "application/json").send()?;
+//! if response.status != 200 {
+//!     return Err(cooperage_sdk::Error::unavailable(format!("the service answers {}", response.status)));
+//! }
+//! let items: serde_json::Value = serde_json::from_slice(&response.bytes(1 << 20)?)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod fault;
+mod headers;
+mod response;
+mod send;
+mod url;
+
+use std::time::Duration;
+
+pub use headers::Headers;
+pub use response::Response;
+pub use url::Url;
+
+use crate::content::Reader;
+use crate::{Error, Result};
+
+/// One request.
+#[derive(Debug)]
+pub struct Request {
+    /// `GET`, `POST` and so on, in capitals.
+    pub method: String,
+    /// Where to.
+    pub url: Url,
+    /// Header fields. `host`, `connection` and `transfer-encoding` are the host's; `content-length` is set by `send`.
+    pub headers: Headers,
+    /// What to send.
+    pub body: Body,
+    /// How long to wait; the host has limits of its own.
+    pub timeouts: Timeouts,
+}
+
+/// What a request carries.
+#[derive(Debug, Default)]
+pub enum Body {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// Bytes of the content store, streamed.
+    Reader {
+        /// From its current position.
+        reader: Reader,
+        /// How many bytes.
+        length: u64,
+    },
+}
+
+/// How long to wait for the far side. None leaves it to the host.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Option<Duration>,
+    /// For the head of the answer.
+    pub first_byte: Option<Duration>,
+    /// Between chunks of the answer's body.
+    pub between_bytes: Option<Duration>,
+}
+
+impl Request {
+    /// A request of any method.
+    #[must_use]
+    pub fn new(method: impl Into<String>, url: Url) -> Self {
+        Self {
+            method: method.into(),
+            url,
+            headers: Headers::default(),
+            body: Body::Empty,
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    /// A GET.
+    ///
+    /// # Errors
+    /// `invalid-input` if the text is no `http` or `https` URL.
+    pub fn get(url: &str) -> Result<Self> {
+        Ok(Self::new("GET", url.parse()?))
+    }
+
+    /// A POST.
+    ///
+    /// # Errors
+    /// `invalid-input` if the text is no `http` or `https` URL.
+    pub fn post(url: &str) -> Result<Self> {
+        Ok(Self::new("POST", url.parse()?))
+    }
+
+    /// Adds a header field.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.append(name, value.into());
+        self
+    }
+
+    /// Sets what to send.
+    #[must_use]
+    pub fn body(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// Sets how long to wait.
+    #[must_use]
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sends it, and gives the answer as soon as its head is there. An answer of any status is no error. If the far
+    /// side answers before it has read the whole body, the rest is not sent.
+    ///
+    /// # Errors
+    /// `denied` when the grants do not allow it (with the host's explanation), `unavailable` for faults of the
+    /// network that may pass.
+    pub fn send(self) -> Result<Response> {
+        send::send(self)
+    }
+}
+
+impl Body {
+    /// How many bytes.
+    fn length(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Reader { length, .. } => *length,
+        }
+    }
+
+    /// At most `max` bytes from `offset`, where `offset` grows by what the calls before gave.
+    fn chunk(&self, offset: u64, max: u64) -> Result<Vec<u8>> {
+        match self {
+            Self::Empty => Ok(Vec::new()),
+            Self::Bytes(bytes) => {
+                let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+                Ok(rest[..rest.len().min(usize::try_from(max).unwrap_or(usize::MAX))].to_vec())
+            }
+            Self::Reader { reader, length } => {
+                let max = max.min(length - offset).min(u64::from(crate::content::CHUNK));
+                let bytes = reader.read(u32::try_from(max).expect("at most a chunk"))?;
+                if bytes.is_empty() && max > 0 {
+                    return Err(Error::internal(format!("the content ends {} bytes early", length - offset)));
+                }
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_in_chunks() {
+        let body = Body::Bytes(b"abcde".to_vec());
+        assert_eq!(body.length(), 5);
+        assert_eq!(body.chunk(0, 2).unwrap(), b"ab");
+        assert_eq!(body.chunk(4, 2).unwrap(), b"e");
+        assert_eq!(body.chunk(5, 2).unwrap(), b"");
+        assert_eq!(body.chunk(9, u64::MAX).unwrap(), b"");
+    }
+}

@@ -1,0 +1,114 @@
+//! The answer to a request: its head at once, its body as it comes.
+
+use std::io;
+
+use wasip2::http::types::{IncomingBody, IncomingResponse, OutgoingBody};
+use wasip2::io::streams::InputStream;
+
+use super::{Headers, Url, fault};
+use crate::content::{CHUNK, Writer};
+use crate::{Error, Result};
+
+/// An answer.
+///
+/// Resources are dropped in the order of the fields: a stream must go before the body that it belongs to.
+#[derive(Debug)]
+pub struct Response {
+    /// For instance 200.
+    pub status: u16,
+    /// Header fields.
+    pub headers: Headers,
+    /// Where it came from.
+    pub url: Url,
+    stream: Option<InputStream>,
+    _body: IncomingBody,
+    _response: IncomingResponse,
+    /// A request body that was not sent to its end; dropping it may close the connection.
+    _unsent: Option<OutgoingBody>,
+}
+
+impl Response {
+    pub(super) fn new(response: IncomingResponse, url: Url, unsent: Option<OutgoingBody>) -> Result<Self> {
+        let mut headers = Headers::default();
+        for (name, value) in response.headers().entries() {
+            headers.append(name, String::from_utf8_lossy(&value).into_owned());
+        }
+        let taken = |()| Error::internal("the body of an answer was taken before");
+        let body = response.consume().map_err(taken)?;
+        let stream = body.stream().map_err(taken)?;
+        Ok(Self {
+            status: response.status(),
+            headers,
+            url,
+            stream: Some(stream),
+            _body: body,
+            _response: response,
+            _unsent: unsent,
+        })
+    }
+
+    /// The next bytes of the body, at most `max`; empty at the end.
+    ///
+    /// # Errors
+    /// `unavailable` if the connection breaks before the announced end.
+    pub fn chunk(&mut self, max: u32) -> Result<Vec<u8>> {
+        let Some(stream) = &self.stream else { return Ok(Vec::new()) };
+        loop {
+            match stream.blocking_read(u64::from(max.max(1))) {
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => {
+                    let fault = fault::of_stream(error, &self.url);
+                    self.stream = None;
+                    return fault.map_or(Ok(Vec::new()), Err);
+                }
+            }
+        }
+    }
+
+    /// The whole body of at most `max` bytes.
+    ///
+    /// # Errors
+    /// `limit` if it is larger.
+    pub fn bytes(&mut self, max: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let chunk = self.chunk(CHUNK)?;
+            if chunk.is_empty() {
+                return Ok(bytes);
+            }
+            if bytes.len() + chunk.len() > max {
+                let host = self.url.authority();
+                return Err(Error::limit(format!("the answer of {host} has more than {max} bytes")));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+
+    /// Streams the rest of the body into the content store; gives the number of bytes.
+    ///
+    /// # Errors
+    /// Those of the network and of the store.
+    pub fn copy_to(&mut self, writer: &Writer) -> Result<u64> {
+        let mut total = 0;
+        loop {
+            let chunk = self.chunk(CHUNK)?;
+            if chunk.is_empty() {
+                return Ok(total);
+            }
+            writer.write(&chunk)?;
+            total += chunk.len() as u64;
+        }
+    }
+}
+
+impl io::Read for Response {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        let chunk = self.chunk(u32::try_from(buffer.len()).unwrap_or(CHUNK))?;
+        buffer[..chunk.len()].copy_from_slice(&chunk);
+        Ok(chunk.len())
+    }
+}
