@@ -43,12 +43,14 @@ fn build(request: BuildRequest<Parameters>) -> Result<Vec<Image>, Fault> {
     let mut host = Host::default();
     let recipe = recipe::load(&parameters, &mut host)?;
     let dockerfile = instructions::read(&recipe.text).map_err(|fault| recipe.source.complete(fault))?;
+    // As with BuildKit, an ARG of this name has the value wherever it came from.
+    let epoch = request.epoch.map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string()));
     let target = plan::Request {
         target: parameters.target,
         platforms: request.platforms.iter().map(from_platform).collect(),
         build_platform: from_platform(&request.build_platform),
         // The last of a name counts, so what the user says now wins over what a file says.
-        arguments: parameters.args.into_iter().chain(request.arguments).collect(),
+        arguments: epoch.into_iter().chain(parameters.args).chain(request.arguments).collect(),
         labels: parameters.labels.into_iter().chain(request.labels).collect(),
         epoch: request.epoch,
         ignore: recipe.ignore,

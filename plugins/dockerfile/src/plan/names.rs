@@ -23,6 +23,11 @@ pub fn find_target(stages: &[Stage], name: &str) -> Result<usize, Fault> {
     })
 }
 
+/// What stands before the first `/` is a host if it cannot be part of a repository's name.
+fn is_host(part: &str) -> bool {
+    part == "localhost" || part.contains(['.', ':']) || part.chars().any(|c| c.is_ascii_uppercase())
+}
+
 /// Mistakes in the name of an image that are better said here, where the line is known.
 pub fn check_reference(reference: &str) -> Result<(), Fault> {
     let wrong = |message: String| Err(Fault::invalid(message));
@@ -31,7 +36,7 @@ pub fn check_reference(reference: &str) -> Result<(), Fault> {
     }
     let name = reference.split('@').next().unwrap_or_default();
     let (host, path) = match name.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
+        Some((host, path)) if is_host(host) => (host, path),
         _ => ("", name),
     };
     let repository = path.rsplit_once(':').map_or(path, |(repository, _)| repository);
@@ -44,4 +49,19 @@ pub fn check_reference(reference: &str) -> Result<(), Fault> {
             .hint(format!("did you mean {host}{}?", repository.to_lowercase())));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references() {
+        for fine in ["a", "a/b:Tag", "localhost/a", "host:5000/a@sha256:00", "REGISTRY/a", "a.b/c_d/e--f:1"] {
+            assert_eq!(check_reference(fine), Ok(()), "{fine}");
+        }
+        for wrong in ["A", "a/B", "host:5000/A:1", "a b", ":1", "@sha256:0", "https://a/b"] {
+            assert!(check_reference(wrong).is_err(), "{wrong}");
+        }
+    }
 }
