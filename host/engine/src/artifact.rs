@@ -1,0 +1,18 @@
+//! Plugins as artifacts: how they are named, packed, described, kept in registries and layouts, fetched and cached.
+//! Knows nothing of what a component does: it is never run here.
+
+mod error;
+mod layout;
+mod pack;
+mod reference;
+mod remote;
+mod section;
+mod sources;
+
+pub use error::Error;
+pub use layout::{Bundle, read_file, read_layout, write_layout};
+pub use pack::{Artifact, CONFIG_TYPE, LAYER_TYPE, OLD_LAYER_TYPE, PackOptions, Packed, pack};
+pub use reference::{PluginReference, RegistryReference};
+pub use remote::Remote;
+pub use section::{DESCRIPTION_SECTION, Surface, embed_description, read_description, surface};
+pub use sources::{LARGEST_COMPONENT, Sources};
