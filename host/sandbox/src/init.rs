@@ -20,8 +20,14 @@ use crate::wire::{Failure, Report, Request, Result, Step};
 use crate::{exec, oci};
 
 /// Mount points that every isolation adds: path, whether a directory.
-pub(crate) const MOUNT_POINTS: &[(&str, bool)] =
-    &[("/dev", true), ("/proc", true), ("/sys", true), ("/etc/hosts", false), ("/etc/resolv.conf", false)];
+pub(crate) fn mount_points(network: Network) -> &'static [(&'static str, bool)] {
+    const ALL: &[(&str, bool)] =
+        &[("/dev", true), ("/proc", true), ("/sys", true), ("/etc/hosts", false), ("/etc/resolv.conf", false)];
+    match network {
+        Network::None => &ALL[..4],
+        Network::Host => ALL,
+    }
+}
 
 /// Never returns: the process ends with the sandbox.
 pub(crate) fn main(request: &Request, group: &Group, status: &OwnedFd, helper: &OwnedFd) -> ! {
@@ -90,7 +96,7 @@ fn start_native(request: &Request, group: &Group, status: &OwnedFd, stdin: &Owne
     }
     sys::unshare(flags).map_err(cannot_unshare)?;
     rootfs::make_private()?;
-    let mut root = Rootfs::build(spec, MOUNT_POINTS)?;
+    let mut root = Rootfs::build(spec, mount_points(spec.network))?;
     furnish(&mut root, spec, isolation)?;
     enter(&root)?;
     drop(root);

@@ -16,7 +16,7 @@ use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
 
 use crate::cgroup::Group;
-use crate::init::{MOUNT_POINTS, Started, approximate, cannot_unshare, hostname, name_files, wait_for};
+use crate::init::{Started, approximate, cannot_unshare, hostname, mount_points, name_files, wait_for};
 use crate::overlay;
 use crate::resolve::open_in;
 use crate::rootfs::{self, Rootfs, all_ids};
@@ -30,7 +30,7 @@ pub(crate) fn start(request: &Request, runtime: &Path, group: &Group, stdin: &Ow
     let spec = &request.spec;
     sys::unshare(UnshareFlags::NEWNS).map_err(cannot_unshare)?;
     rootfs::make_private()?;
-    let mut root = Rootfs::build(spec, MOUNT_POINTS)?;
+    let mut root = Rootfs::build(spec, mount_points(spec.network))?;
     root.attach_root()?;
     name_files(&root, spec)?;
     let parked = root.park_dev_mounts()?;

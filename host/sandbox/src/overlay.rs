@@ -100,8 +100,8 @@ fn overlay_by_parts(branches: &Branches<'_>, attributes: MountAttrFlags) -> rust
     fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-/// With mount(2), whose options are one page at most; on top of the upper (or first lower) directory, whose
-/// descriptor stays valid, and then taken from there as a copy.
+/// With mount(2), whose options are one page at most: on top of the upper (or first lower) directory, whose
+/// descriptor stays valid below, and then taken from there as a copy.
 fn overlay_at_once(branches: &Branches<'_>, attributes: MountAttrFlags) -> rustix::io::Result<OwnedFd> {
     let lowers: Vec<_> = branches.lowers.iter().map(|lower| name(*lower)).collect();
     let mut data = format!("lowerdir={}", lowers.join(":"));
@@ -116,15 +116,22 @@ fn overlay_at_once(branches: &Branches<'_>, attributes: MountAttrFlags) -> rusti
             None => format!(",{key}"),
         };
     }
-    let place = name(place.ok_or(Errno::INVAL)?);
+    // By its real path: the name of a descriptor leads below what is mounted on top.
+    let place = rustix::fs::readlink(name(place.ok_or(Errno::INVAL)?), Vec::new())?;
     let data = std::ffi::CString::new(data).map_err(|_| Errno::INVAL)?;
     rustix::mount::mount("overlay", &place, "overlay", rustix::mount::MountFlags::empty(), Some(data.as_c_str()))?;
-    let seen = rustix::fs::open(&place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-    let copy = seen.and_then(|_| clone(rustix::fs::CWD, &place, false));
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let copy = open_tree(rustix::fs::CWD, &place, flags);
     rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH)?;
     let copy = copy?;
     set(copy.as_fd(), attributes, false)?;
     Ok(copy)
+}
+
+/// A file system in memory for secrets: never written to swap where the kernel lets us say so (Linux 6.4, not in a
+/// user namespace).
+pub(crate) fn unswappable() -> rustix::io::Result<OwnedFd> {
+    special("tmpfs", &[("mode", "700"), ("noswap", "")], NO_SUID_DEV).or_else(|_| tmpfs(None, 0o700, NO_SUID_DEV))
 }
 
 /// An empty file system in memory.
@@ -183,4 +190,48 @@ pub(crate) fn forget_volatile(work: BorrowedFd<'_>) {
     // Absent when the directory is fresh or the kernel knows no `volatile`.
     let _ = rustix::fs::unlinkat(work, "work/incompat/volatile/dirty", AtFlags::empty());
     let _ = rustix::fs::unlinkat(work, "work/incompat/volatile", AtFlags::REMOVEDIR);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ways of mounting, since a kernel uses only one of them.
+    #[test]
+    #[allow(clippy::print_stderr, clippy::disallowed_methods)]
+    fn both_ways_mount_the_same() {
+        if !crate::userns::is_privileged() {
+            assert!(std::env::var_os("CI").is_none(), "not root");
+            return eprintln!("skipped: not root");
+        }
+        // Mount namespaces are per thread.
+        std::thread::spawn(|| {
+            sys::unshare(rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS).unwrap();
+            crate::rootfs::make_private().unwrap();
+            for how in [overlay_by_parts, overlay_at_once] {
+                let dir = tempfile::tempdir().unwrap();
+                let open = |name: &str| {
+                    std::fs::create_dir(dir.path().join(name)).unwrap();
+                    open_branch(&dir.path().join(name)).unwrap()
+                };
+                let (lower, other, upper, work) = (open("lower"), open("other"), open("upper"), open("work"));
+                std::fs::write(dir.path().join("lower/a"), "a").unwrap();
+                std::fs::write(dir.path().join("other/b"), "b").unwrap();
+                let branches = Branches {
+                    lowers: vec![lower.as_fd(), other.as_fd()],
+                    upper_and_work: Some((upper.as_fd(), work.as_fd())),
+                    userxattr: false,
+                };
+                let root = how(&branches, MountAttrFlags::MOUNT_ATTR_NODEV).unwrap();
+                for name in ["a", "b"] {
+                    assert!(rustix::fs::statat(&root, name, AtFlags::empty()).is_ok(), "{name}");
+                }
+                rustix::fs::mkdirat(&root, "made", Mode::from_raw_mode(0o755)).unwrap();
+                assert!(dir.path().join("upper/made").is_dir());
+                assert!(!dir.path().join("upper/a").exists(), "nothing is left on top of it");
+            }
+        })
+        .join()
+        .unwrap();
+    }
 }

@@ -35,7 +35,10 @@ pub struct Item {
 
 /// Looks at this machine. Takes some milliseconds for each OCI runtime, whose version is asked for.
 pub fn probe() -> Report {
-    let mut items = vec![privileges(), overlayfs(), user_namespaces()];
+    let (release, version) = kernel();
+    // mount_setattr is the newest call that there is no way around.
+    let new_enough = item("kernel", version >= (5, 12), release, "Linux 5.12 or newer");
+    let mut items = vec![new_enough, privileges(), overlayfs(), user_namespaces()];
     items.extend(id_mapping());
     items.push(seccomp());
     items.extend(cgroups());
@@ -79,7 +82,7 @@ fn kernel() -> (String, (u32, u32)) {
 fn privileges() -> Item {
     let uid = rustix::process::geteuid().as_raw();
     let hint = "run as root, or let a user namespace be entered (see below)";
-    item("privileges", userns::is_privileged(), format!("uid {uid}, kernel {}", kernel().0), hint)
+    item("privileges", userns::is_privileged(), format!("uid {uid}"), hint)
 }
 
 fn overlayfs() -> Item {

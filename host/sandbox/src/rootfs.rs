@@ -194,9 +194,11 @@ fn ready(
             overlay::tmpfs(*size, *mode & 0o7777, NO_SUID_DEV).step(|| format!("mount a tmpfs on {target}"))
         }
         Mount::File { bytes, target, mode, uid, gid } => {
-            let name = format!("file{index}");
-            write_file(scratch.directory.as_fd(), &name, bytes, *mode, (*uid, *gid))?;
-            let tree = overlay::clone(scratch.directory.as_fd(), &name, false).step(|| format!("mount {target}"))?;
+            let step = || format!("mount {target}");
+            let memory = overlay::unswappable().step(step)?;
+            overlay::attach(memory.as_fd(), scratch.directory(&format!("file{index}"))?.as_fd()).step(step)?;
+            write_file(memory.as_fd(), "file", bytes, *mode, (*uid, *gid))?;
+            let tree = overlay::clone(memory.as_fd(), "file", false).step(step)?;
             read_only(tree.as_fd())?;
             Ok(tree)
         }

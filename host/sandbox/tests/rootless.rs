@@ -88,9 +88,10 @@ fn with_ranges_other_users_exist() {
         let Some(rootless) = Rootless::new("builder", true) else { return };
         let world = &rootless.world;
         world.write("old", "old");
+        world.write("again/file", "hidden");
         rootless.own();
         let mut spec = world.sh(
-            "set -e; id -u; id -G; touch /file; chown 5:6 /file; stat -c '%u:%g' /file; rm /old; mkdir /d
+            "set -e; id -u; id -G; touch /file; chown 5:6 /file; stat -c '%u:%g' /file; rm /old; mkdir /d; rm -r /again; mkdir /again
              su -s /bin/sh -c 'id -u' other; echo x > /dev/null; head -c 2 /dev/zero | wc -c; ls /proc | grep -c '^[0-9]'
              cat /mnt/same; ip -o addr show lo | grep -c 127; grep Seccomp: /proc/self/status | tr -d '\\t'",
         );
@@ -108,7 +109,10 @@ fn with_ranges_other_users_exist() {
         assert!(said.contains("Ranges { uids: 65537, gids: 65537 }"), "{said}");
         assert_eq!(lines[..5], ["0", "0 9", "5:6", "77", "2"], "{output}");
         assert!(output.ends_with("bound1\nSeccomp:2\n"), "{output}");
-        assert_eq!(world.changes(), ["-old", "d/", "file"]);
+        assert_eq!(world.changes(), ["-old", "again/", "d/", "file"]);
+        let mut opaque = [0; 8];
+        let length = rustix::fs::getxattr(world.upper().join("again"), "user.overlay.opaque", &mut opaque);
+        assert_eq!(&opaque[..length.unwrap()], b"y");
         let owner = std::fs::metadata(world.upper().join("file")).unwrap();
         // Id 5 inside is the fifth of the range, since 0 is the user itself.
         assert_eq!((owner.uid(), owner.gid()), (2_000_004, 2_000_005));
