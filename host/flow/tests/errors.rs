@@ -861,3 +861,30 @@ help: quote it: "3"
 "#,
     );
 }
+
+#[test]
+fn what_cannot_be_computed() {
+    check(
+        r#"version: 1
+flow:
+  a: { uses: "${{ env.USER }}", needs: ["${{ image }}"] }
+"#,
+        r#"
+error: `uses` cannot be computed
+ --> cooperage.yaml:3:14
+  |
+3 |   a: { uses: "${{ env.USER }}", needs: ["${{ image }}"] }
+  |              ^^^^^^^^^^^^^^^^^
+  |
+help: `${{ }}` works under `with`, and `if` is an expression
+
+error: an entry of `needs` cannot be computed
+ --> cooperage.yaml:3:41
+  |
+3 |   a: { uses: "${{ env.USER }}", needs: ["${{ image }}"] }
+  |                                         ^^^^^^^^^^^^^^
+  |
+help: `${{ }}` works under `with`, and `if` is an expression
+"#,
+    );
+}

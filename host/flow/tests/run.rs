@@ -357,7 +357,7 @@ f"#;
     assert!(result.failed_by(FaultKind::Refused) && result.failed_by(FaultKind::Invalid));
 }
 
-/// A step that does nothing must cost far less than 5 ms; 100 runs in a chain cost a parse and a run each.
+/// A step that does nothing must cost far less than 5 ms, its expression included.
 #[tokio::test]
 async fn a_step_that_does_nothing_costs_next_to_nothing() {
     let steps: String = (0..500)
@@ -388,4 +388,23 @@ async fn what_was_not_selected_counts_as_skipped() {
     assert_eq!(result.outcome, Outcome::Succeeded);
     assert_eq!(result.steps.len(), 2);
     assert_eq!(fake.call("notify").parameters, serde_json::json!({ "x": null, "y": "skipped" }));
+}
+
+#[tokio::test]
+async fn a_run_can_be_spawned() {
+    let run = async {
+        let plan = plan("a: { uses: fake, with: { out: { x: 1 } } }\nb: { uses: fake, if: steps.a.x == 1 }\n");
+        run(&plan, Arc::new(Fake::default()), Arc::new(NoObserver), &RunOptions::default(), &Cancel::new()).await
+    };
+    assert_eq!(tokio::spawn(run).await.unwrap().outcome, Outcome::Succeeded);
+}
+
+/// Once cancelled, even what runs on is not tried again.
+#[tokio::test(start_paused = true)]
+async fn cancelling_ends_retries() {
+    let yaml = "
+        clean: { uses: fake, finally: true, retry: { attempts: 9, delay: 1s }, with: { ms: 150, retryable: true, fail: busy } }
+    ";
+    check_cancelled(yaml, "0 clean queued\n0 clean started 1\n150 clean failed: busy\nFailed\nclean: Failed busy")
+        .await;
 }

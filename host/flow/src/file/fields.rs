@@ -3,6 +3,7 @@
 use crate::diagnostic::{Code, Diagnostic, nearest};
 use crate::references::list;
 use crate::source::{Located, Source, Span};
+use crate::template::is_template;
 use crate::yaml::{Key, Node, Value};
 use std::sync::Arc;
 
@@ -94,6 +95,14 @@ impl<'a> Fields<'a> {
     /// A value that must be text.
     pub fn as_text(&self, what: &str, at: &Span, node: &Node, found: &mut Vec<Diagnostic>) -> Option<Located<String>> {
         match &node.value {
+            Value::Text(text) if is_template(text) => {
+                let message = format!("{what} cannot be computed");
+                found.push(
+                    Diagnostic::error(self.source, Code::Unsupported, node.span.clone(), message)
+                        .hint("`${{ }}` works under `with`, and `if` is an expression"),
+                );
+                None
+            }
             Value::Text(text) if !text.trim().is_empty() => Some(Located::new(text.clone(), node.span.clone())),
             Value::Text(_) => {
                 let message = format!("{what} must not be empty");

@@ -82,7 +82,7 @@ impl Task {
             let result = self.attempt(attempt).await;
             drop(place);
             let error = match result {
-                Err(error) if error.retryable && attempt < self.retry.attempts && !self.stopped() => error,
+                Err(error) if error.retryable && attempt < self.retry.attempts && !self.cancel.is_cancelled() => error,
                 result => {
                     return Ended { result, attempts: attempt, duration: begin.elapsed() };
                 }
@@ -106,10 +106,6 @@ impl Task {
             () = self.stop_waiting() => None,
             place = self.places.clone().acquire_owned() => place.ok(),
         }
-    }
-
-    fn stopped(&self) -> bool {
-        self.cancel.is_cancelled() && !self.survivor
     }
 
     /// Returns when a step that is not running has to give up.

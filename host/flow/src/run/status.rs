@@ -3,14 +3,13 @@
 //! ```text
 //!            ready             start             succeed
 //! Waiting ──────────► Queued ─────────► Running ─────────► Succeeded
-//!    │                  │  ▲              │ │ │
-//!    │ skip             │  │ ready  pause │ │ │  fail
-//!    ├───────► Skipped  │  └── Pausing ◄──┘ │ └─────────► Failed
-//!    │                  │         │         │               ▲
-//!    │ cancel           │ cancel  │ cancel  │ cancel        │
-//!    ├──────────────────┴─────────┴─────────┴─► Cancelled   │
-//!    │ fail (a condition or a parameter does not evaluate)  │
-//!    └──────────────────────────────────────────────────────┘
+//!    │                  ▲                 │
+//!    │ skip             │ ready           │ pause
+//!    ▼                  │                 │
+//! Skipped               └─── Pausing ◄────┘
+//!
+//! Waiting, Queued, Running, Pausing ── fail ────► Failed
+//! Waiting, Queued, Running, Pausing ── cancel ──► Cancelled
 //! ```
 
 use serde::Serialize;
@@ -58,9 +57,10 @@ impl Status {
             (Status::Queued, Change::Start) => Status::Running,
             (Status::Running, Change::Pause) => Status::Pausing,
             (Status::Running, Change::Succeed) => Status::Succeeded,
-            (Status::Running | Status::Waiting, Change::Fail) => Status::Failed,
             (Status::Waiting, Change::Skip) => Status::Skipped,
-            (Status::Waiting | Status::Queued | Status::Running | Status::Pausing, Change::Cancel) => Status::Cancelled,
+            // Whoever works on a step may break down at any time.
+            (status, Change::Fail) if !status.is_over() => Status::Failed,
+            (status, Change::Cancel) if !status.is_over() => Status::Cancelled,
             _ => return None,
         })
     }
