@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cooperage_sandbox::{Cancel, Limits, Sandbox};
-use cooperage_store::layer::Kind;
-use cooperage_store::layers::{Compression, LayerId, Sealed};
+use cooperage_store::layer::{Compression, Kind};
+use cooperage_store::layers::{LayerId, Sealed};
 use cooperage_store::{Digest, Platform, Store};
 use tokio::sync::{OnceCell, Semaphore};
 

@@ -37,8 +37,8 @@ impl Build {
         let time = self.time();
         let (options, destination) = (options.clone(), destination.to_owned());
         let epoch = self.options().epoch;
-        let work = self.options().store.work_dir()?;
-        let (entries, work) = blocking(move || {
+        let layers = self.options().store.layers().clone();
+        let entries = blocking(move || {
             let owner = options.owner.as_deref().map(|text| users::owner(target.as_ref(), text)).transpose()?;
             let mode = options.mode.as_deref().map(ModeChange::parse).transpose()?;
             let selected = with_times(&selected, local.then_some(time));
@@ -48,20 +48,17 @@ impl Build {
             };
             let mut placement =
                 Placement::new(target.as_ref(), Attributes { owner, mode, time, latest: epoch });
-            for (number, archive) in archives.iter().enumerate() {
-                let spool = work.path().join(number.to_string());
-                let unpacked = archive::open(archive, source_files.as_ref(), &spool)?;
+            for archive in &archives {
+                let unpacked = archive::open(archive, source_files.as_ref(), &layers)?;
                 placement.keep_attributes(|placement| placement.copy(vec![unpacked], &directory(&destination)))?;
             }
             if !plain.is_empty() {
                 placement.copy(plain, &destination)?;
             }
-            Ok((placement.finish(), work))
+            Ok(placement.finish())
         })
         .await?;
-        let done = self.keep(doing, &base, entries).await;
-        drop(work);
-        done
+        self.keep(doing, &base, entries).await
     }
 
     /// Places something that needs no source.

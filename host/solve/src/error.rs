@@ -1,7 +1,5 @@
 //! What can go wrong while a tree is evaluated, and where the user asked for it.
 
-use cooperage_store::Digest;
-
 /// What a caller can do about a failure; the same list as the contract's `error-kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -111,6 +109,12 @@ impl Error {
         self
     }
 
+    /// Adds a cause behind those there are.
+    pub fn context_last(mut self, cause: impl Into<String>) -> Self {
+        self.context.push(cause.into());
+        self
+    }
+
     /// A store failure while doing `action`.
     pub fn store(action: impl Into<String>) -> impl FnOnce(cooperage_store::Error) -> Self {
         let action = action.into();
@@ -137,9 +141,25 @@ impl Error {
         }
         self
     }
+}
 
-    pub(crate) fn digest_mismatch(what: &str, expected: &Digest, actual: &Digest) -> Self {
-        Self::new(ErrorKind::Conflict, format!("{what} is {actual}, expected {expected}"))
+impl From<cooperage_store::Error> for Error {
+    fn from(error: cooperage_store::Error) -> Self {
+        use cooperage_store::Error as Store;
+        let kind = match &error {
+            Store::NotFound { .. } => ErrorKind::NotFound,
+            Store::DigestMismatch { .. } | Store::Corrupt { .. } => ErrorKind::Conflict,
+            Store::TooLarge { .. } | Store::NoSpace { .. } => ErrorKind::Limit,
+            Store::Invalid { .. } => ErrorKind::InvalidInput,
+            Store::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+            _ => ErrorKind::Internal,
+        };
+        let hint = match &error {
+            Store::NoSpace { .. } => Some("free some space, for instance with `coop image rm --cache NAME`"),
+            Store::DigestMismatch { .. } => Some("the content was changed on its way; nothing of it was kept"),
+            _ => None,
+        };
+        Self { hint: hint.map(str::to_owned), ..Self::new(kind, error.to_string()) }
     }
 }
 

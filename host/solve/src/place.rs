@@ -35,11 +35,24 @@ pub(crate) struct Placement<'a> {
     placed: BTreeMap<Vec<u8>, (Entry, Source)>,
     /// Directories that are there only because something below them is.
     on_the_way: BTreeMap<Vec<u8>, Entry>,
+    /// Whether a file may become a directory and the other way round.
+    replace: bool,
 }
 
 impl<'a> Placement<'a> {
     pub(crate) fn new(base: &'a dyn Files, attributes: Attributes) -> Self {
-        Self { base, attributes, placed: BTreeMap::new(), on_the_way: BTreeMap::new() }
+        Self { base, attributes, placed: BTreeMap::new(), on_the_way: BTreeMap::new(), replace: false }
+    }
+
+    /// Does `work` without changing owners and permissions, and with new kinds taking the place of old ones: an
+    /// archive says itself what its files are.
+    pub(crate) fn keep_attributes(&mut self, work: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
+        let (owner, mode) = (self.attributes.owner.take(), self.attributes.mode.take());
+        self.replace = true;
+        let result = work(self);
+        self.replace = false;
+        (self.attributes.owner, self.attributes.mode) = (owner, mode);
+        result
     }
 
     /// Places all that was selected at `destination`.
@@ -78,7 +91,7 @@ impl<'a> Placement<'a> {
     fn item(&mut self, path: &[u8], item: Item) -> Result<(), Error> {
         let Item { mut entry, source } = item;
         let directory = matches!(entry.kind, Kind::Directory { .. });
-        if let Some(there) = self.at(path)? {
+        if let (Some(there), false) = (self.at(path)?, self.replace) {
             match (matches!(there.kind, Kind::Directory { .. }), directory) {
                 (true, false) => return Err(self.clash(path, "a directory", "a file")),
                 (false, true) => return Err(self.clash(path, "not a directory", "a directory")),

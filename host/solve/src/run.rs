@@ -224,11 +224,12 @@ fn process_of(process: &Process, who: &Identity, more: &[(String, String)]) -> s
 
 /// A new identity: two runs of one process need not give the same bytes.
 fn fresh_id() -> LayerId {
+    use std::io::Read;
     let mut hasher = Hasher::new();
     frame(&mut hasher, b"cooperage run");
     let mut random = [0u8; 32];
-    let filled = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-    if filled != Ok(random.len()) {
+    let filled = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random));
+    if filled.is_err() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         frame(&mut hasher, &now.as_nanos().to_be_bytes());
         frame(&mut hasher, &std::process::id().to_be_bytes());

@@ -9,7 +9,7 @@ use crate::key::frame;
 use crate::pattern::{Ignore, Pattern, clean, is_pattern};
 
 /// One source path with all that is below it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Selected {
     /// The path as the user named it, for messages.
     pub(crate) given: String,

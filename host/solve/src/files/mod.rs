@@ -12,7 +12,7 @@ use cooperage_store::layer::{Entry, Kind};
 use cooperage_store::layers::Source;
 
 pub(crate) use context::ContextFiles;
-pub(crate) use resolve::{Resolved, resolve};
+pub(crate) use resolve::resolve;
 pub(crate) use stack::{StackFiles, StackLayer};
 
 use crate::Error;

@@ -1,0 +1,69 @@
+//! The user's configuration: registries, routes and settings that no command line should repeat.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::Failure;
+
+/// `config.yaml`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Registries by `host` or `host:port`.
+    pub(crate) registries: BTreeMap<String, RegistryConfig>,
+    /// Where names are pulled from, by the beginning of the name.
+    pub(crate) pull: BTreeMap<String, RouteConfig>,
+    /// Where names are pushed to, by the beginning of the name.
+    pub(crate) push: BTreeMap<String, RouteConfig>,
+    /// Plugins beside the bundled ones, by the name that `uses` and `--builder` know.
+    pub(crate) plugins: BTreeMap<String, PluginConfig>,
+}
+
+/// How one registry is reached.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RegistryConfig {
+    /// Without TLS.
+    pub(crate) insecure: bool,
+    /// A certificate authority, as a PEM file.
+    pub(crate) ca: Option<PathBuf>,
+    /// The registry plugin; the bundled `oci` if none is named.
+    pub(crate) plugin: Option<String>,
+}
+
+/// Where names with some beginning really are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteConfig {
+    /// `host[:port][/path]` that takes the place of the beginning.
+    pub(crate) location: String,
+    /// The registry plugin.
+    #[serde(default)]
+    pub(crate) plugin: Option<String>,
+}
+
+/// A plugin and what it is allowed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PluginConfig {
+    /// Where it comes from.
+    pub(crate) from: String,
+    /// Grants by class.
+    #[serde(default)]
+    pub(crate) allow: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Config {
+    /// Reads a file; a missing one is empty unless the user named it.
+    pub(crate) fn read(path: &Path, named: bool) -> Result<Self, Failure> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(Self::default()),
+            Err(error) => return Err(Failure::usage(format!("reading {}: {error}", path.display()))),
+        };
+        serde_saphyr::from_str(&text)
+            .map_err(|error| Failure::usage(format!("{} is not right: {error}", path.display())))
+    }
+}
