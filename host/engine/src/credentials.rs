@@ -391,6 +391,52 @@ mod tests {
         assert!(c.get("a.example", None).unwrap().is_some() && c.get("b.example", None).unwrap().is_some());
     }
 
+    const HELPER: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" && echo "$1" >> log
+case "$1" in
+    get) read -r key; [ -e kept ] && cat kept || { echo "credentials not found in native keychain"; exit 1; } ;;
+    store) cat > kept ;;
+    erase) rm kept ;;
+esac
+"#;
+
+    /// Programs are found through PATH, which only a process of its own may change: this test runs itself again.
+    #[test]
+    fn helpers_keep_what_they_are_given() {
+        use std::os::unix::fs::PermissionsExt as _;
+        const NAME: &str = "credentials::tests::helpers_keep_what_they_are_given";
+        const INNER: &str = "COOPERAGE_TEST_HELPERS";
+        #[expect(clippy::disallowed_methods, reason = "the test speaks to itself")]
+        let (inner, path) = (std::env::var(INNER).is_ok(), std::env::var("PATH").unwrap_or_default());
+        let directory = tempfile::tempdir().unwrap();
+        if !inner {
+            let program = directory.path().join("docker-credential-test");
+            std::fs::write(&program, HELPER).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let out = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", NAME, "--nocapture"])
+                .env("PATH", format!("{}:{path}", directory.path().display()))
+                .env(INNER, "1")
+                .output()
+                .unwrap();
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            assert!(String::from_utf8_lossy(&out.stdout).contains("1 passed"));
+            assert_eq!(std::fs::read_to_string(directory.path().join("log")).unwrap().lines().count(), 8);
+            return;
+        }
+        let (keep, c) = file(r#"{"credsStore":"test","x":1}"#);
+        assert_eq!(c.get("r.example", None).unwrap(), None);
+        assert_eq!(c.store("r.example", &password("alice", "s3cret")).unwrap(), Stored::Helper("docker-credential-test".into()));
+        let text = std::fs::read_to_string(keep.path().join("config.json")).unwrap();
+        assert!(text.contains("r.example") && !text.contains("s3cret"), "{text}");
+        assert_eq!(c.get("r.example", None).unwrap(), Some(password("alice", "s3cret")));
+        assert!(c.erase("r.example").unwrap());
+        assert!(!c.erase("r.example").unwrap());
+        let token = Credential { username: String::new(), password: "refresh".into(), identity_token: true };
+        c.store("r.example", &token).unwrap();
+        assert_eq!(c.get("r.example", None).unwrap(), Some(token));
+    }
+
     #[test]
     fn mistakes_are_told_without_secrets() {
         let (_keep, c) = file(r#"{"auths":{"a.example":{"auth":"czNjcmV0"}"#);

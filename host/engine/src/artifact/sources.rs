@@ -137,13 +137,17 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::pack::{PackOptions, Packed, pack};
+    use futures::FutureExt as _;
+    use hyper::body::Bytes;
+
+    use super::super::pack::{MANIFEST_TYPE, PackOptions, Packed, pack};
     use super::super::section::{EMPTY_COMPONENT, embed_description};
     use super::*;
     use crate::credentials::{Credential, Credentials};
     use crate::http;
     use crate::testing::certificates::Certificates;
     use crate::testing::registry::{PASSWORD, Registry, USER};
+    use crate::testing::server::{self, Server};
 
     fn packed(version: u32) -> Packed {
         let component = embed_description(EMPTY_COMPONENT, &format!("{{\"version\":{version}}}")).unwrap();
@@ -223,5 +227,71 @@ mod tests {
         let error = sources.load(&tagged, false).await.unwrap_err().to_string();
         assert!(error.contains("layer.v1.tar"), "{error}");
         assert!(!directory.path().join("cache").exists(), "nothing stays behind");
+    }
+
+    /// A registry that serves `packed` as `acme/chat:1`, but for what `spoil` answers instead.
+    async fn spoiled(packed: Packed, spoil: impl Fn(&str) -> Option<server::Answer> + Send + Sync + 'static) -> Server {
+        Server::start(move |request| {
+            let path = request.uri().path().to_owned();
+            let usual = || {
+                if path == "/v2/" {
+                    return server::answer(200, &[], "{}");
+                }
+                if path.contains("/manifests/") {
+                    return server::answer(200, &[("content-type", MANIFEST_TYPE)], packed.manifest.clone());
+                }
+                server::answer(200, &[], packed.component.clone())
+            };
+            let answer = spoil(&path).unwrap_or_else(usual);
+            async move { answer }.boxed()
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn faults_leave_nothing() {
+        let short = Bytes::from_static(b"\0asm");
+        let other = Bytes::from(vec![0; packed(1).component.len()]);
+        let long = Bytes::from(vec![0; 1 << 20]);
+        let cases: Vec<(&str, u16, Bytes, &str)> = vec![
+            ("/manifests/", 429, Bytes::from_static(br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#), "slow down"),
+            ("/manifests/", 500, Bytes::new(), "500"),
+            ("/manifests/", 200, Bytes::from(vec![b' '; (4 << 20) + 1]), "more than the 4194304 allowed"),
+            ("/manifests/", 200, Bytes::from_static(b"<html>"), "manifest"),
+            ("/blobs/", 200, short, "xpected sha256"),
+            ("/blobs/", 200, other, "xpected sha256"),
+            ("/blobs/", 200, long, "more than the"),
+            ("/blobs/", 503, Bytes::new(), "503"),
+        ];
+        for (part, status, body, expected) in cases {
+            let server = spoiled(packed(1), move |path| path.contains(part).then(|| server::answer(status, &[], body.clone()))).await;
+            let directory = tempfile::tempdir().unwrap();
+            let sources = sources(directory.path(), Default::default(), None);
+            let (tagged, _) = parse(&format!("oci://{}/acme/chat:1", server.address));
+            let error = sources.load(&tagged, false).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{part} {status}: {error}");
+            assert!(!directory.path().join("cache").exists(), "{part} {status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_manifest_other_than_asked_for_is_refused() {
+        let server = spoiled(packed(1), |_| None).await;
+        let directory = tempfile::tempdir().unwrap();
+        let sources = sources(directory.path(), Default::default(), None);
+        let (exact, _) = parse(&format!("oci://{}/acme/chat@{}", server.address, packed(2).manifest_digest));
+        let error = sources.load(&exact, false).await.unwrap_err().to_string();
+        assert!(error.contains(&packed(2).manifest_digest.to_string()), "{error}");
+        let (right, _) = parse(&format!("oci://{}/acme/chat@{}", server.address, packed(1).manifest_digest));
+        assert_eq!(sources.load(&right, false).await.unwrap().digest, packed(1).component_digest);
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_says_nothing_is_left() {
+        let server = Server::start(|_| std::future::pending().boxed()).await;
+        let directory = tempfile::tempdir().unwrap();
+        let http = http::Settings { idle_timeout: std::time::Duration::from_millis(200), ..Default::default() };
+        let (tagged, _) = parse(&format!("oci://{}/acme/chat:1", server.address));
+        assert!(matches!(sources(directory.path(), http, None).load(&tagged, false).await, Err(Error::Registry { .. })));
     }
 }

@@ -109,7 +109,14 @@ impl Connector {
             None => rustls::pki_types::ServerName::try_from(origin.host.clone()).map_err(|e| failed(e.to_string()))?,
         };
         let stream = tokio_rustls::TlsConnector::from(config).connect(name, tcp).await;
-        Ok(Box::new(stream.map_err(|e| failed(tls_reason(&e, origin)))?))
+        match stream {
+            Ok(stream) => Ok(Box::new(stream)),
+            // A connection that breaks during the handshake says nothing about trust.
+            Err(error) if error.get_ref().is_none_or(|e| !e.is::<rustls::Error>()) => {
+                Err(Error::Connect { peer: origin.authority(), source: error })
+            }
+            Err(error) => Err(failed(tls_reason(&error, origin))),
+        }
     }
 }
 

@@ -144,6 +144,10 @@ impl From<Error> for wasmtime_wasi_http::Error {
                 Self::ConnectionRefused
             }
             Error::Connect { .. } => Self::DestinationUnavailable,
+            // The proxy says that it cannot reach the far side, not that it must not be reached.
+            Error::Proxy { ref status, .. } if status.split(' ').nth(1).is_some_and(|code| code.starts_with('5')) => {
+                Self::DestinationUnavailable
+            }
             Error::ConnectTimeout { .. } => Self::ConnectionTimeout,
             Error::Tls { .. } => Self::TlsAlertReceived { alert_id: None, alert_message: Some(error.to_string()) },
             Error::ReadTimeout { .. } => Self::ConnectionReadTimeout,

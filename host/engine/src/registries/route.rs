@@ -12,9 +12,9 @@ use crate::http::{HostCertificates, Origin};
 /// The registry plugin for everything that says nothing else.
 pub const DEFAULT_PLUGIN: &str = "oci";
 /// The host in names of Docker Hub.
-const HUB_NAME: &str = "docker.io";
+pub(super) const HUB_NAME: &str = "docker.io";
 /// Where Docker Hub's registry really is.
-const HUB: &str = "registry-1.docker.io";
+pub(super) const HUB: &str = "registry-1.docker.io";
 
 /// Names that begin with `prefix` live at `location`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct Routing {
     pub insecure: Vec<String>,
     /// Loopback hosts (`host` or `host:port`) that are reached with TLS all the same.
     pub secure: Vec<String>,
+    /// Directories like Docker's `certs.d`: a loopback host with certificates in one of them is reached with TLS.
+    pub certificate_directories: Vec<PathBuf>,
 }
 
 /// Where one image is.
@@ -118,7 +120,8 @@ impl Routing {
     fn plain_http(&self, host: &str) -> bool {
         let Some(origin) = Origin::of_authority(false, host) else { return false };
         let listed = |list: &[String]| list.iter().any(|entry| *entry == host || *entry == origin.host);
-        listed(&self.insecure) || is_loopback_host(&origin.host) && !listed(&self.secure)
+        let certified = || self.certificate_directories.iter().any(|d| d.join(host).is_dir() || d.join(&origin.host).is_dir());
+        listed(&self.insecure) || is_loopback_host(&origin.host) && !listed(&self.secure) && !certified()
     }
 }
 
@@ -170,6 +173,11 @@ mod tests {
         let secure = Routing { secure: vec!["localhost:5443".into()], ..Default::default() };
         check(&secure, "localhost:5443/a", "oci https://localhost:5443/a");
         check(&secure, "localhost:5000/a", "oci http://localhost:5000/a");
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("localhost:5443")).unwrap();
+        let certified = Routing { certificate_directories: vec![directory.path().into()], ..Default::default() };
+        check(&certified, "localhost:5443/a", "oci https://localhost:5443/a");
+        check(&certified, "localhost:5000/a", "oci http://localhost:5000/a");
     }
 
     #[test]

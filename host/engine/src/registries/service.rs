@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::backend::{Backends, Repository};
 use super::fetch::Flights;
-use super::route::{Destination, Routing};
+use super::route::{Destination, HUB, HUB_NAME, Routing};
 use super::site::Site;
 use crate::credentials::{Credential, Credentials};
 
@@ -172,12 +172,13 @@ fn repository(destination: Destination, credential: Option<Credential>) -> Repos
 
 /// Says what was being done, and what the user can do where the plugin did not.
 pub(super) fn explain(error: Error, at: &Repository, action: &str, name: &Reference) -> Error {
+    let host = if at.host == HUB { HUB_NAME } else { &at.host };
     let hint = match error.kind {
         _ if error.hint.is_some() => None,
-        ErrorKind::Unauthenticated if at.credential.is_none() => Some(format!("log in with `coop registry login {}`", at.host)),
-        ErrorKind::Unauthenticated => Some(format!("the stored login of {} is refused; log in again", at.host)),
-        ErrorKind::Denied => Some(format!("check that your account may use {}/{}", at.host, at.name)),
-        ErrorKind::NotFound => Some(format!("check the name and the tag; {}/{} was asked", at.host, at.name)),
+        ErrorKind::Unauthenticated if at.credential.is_none() => Some(format!("log in with `coop registry login {host}`")),
+        ErrorKind::Unauthenticated => Some(format!("the stored login of {host} is refused; log in again")),
+        ErrorKind::Denied => Some(format!("check that your account may use {host}/{}", at.name)),
+        ErrorKind::NotFound => Some(format!("check the name and the tag; {host}/{} was asked", at.name)),
         _ => None,
     };
     let error = error.context(format!("{action} {name}"));

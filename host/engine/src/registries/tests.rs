@@ -1,5 +1,7 @@
 //! The service over registries in memory, which count what they are asked and fail when told to.
 
+mod real;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
