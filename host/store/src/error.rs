@@ -96,7 +96,7 @@ pub enum Error {
     },
     /// The database refused.
     #[error("the database of the store: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(rusqlite::Error),
 }
 
 impl Error {
@@ -107,5 +107,31 @@ impl Error {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { action, path },
             _ => Self::Io { action, path, source },
         }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::NoSpace { action: "writing", path: "images.db".into() },
+            _ => Self::Database(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_apart_whoever_finds_it() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = Error::io("writing", "/store/blob")(kind.into());
+            assert_eq!(error.to_string(), "no space left while writing /store/blob");
+        }
+        let full = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None);
+        assert!(matches!(Error::from(full), Error::NoSpace { .. }));
+        let other = Error::io("opening", "/x")(io::ErrorKind::NotFound.into());
+        assert!(matches!(other, Error::Io { action: "opening", .. }));
     }
 }

@@ -3,15 +3,19 @@
 //! ```text
 //! blobs/sha256/<hex>        layers/<hex>/{toc,meta.json,fs/}      images.db
 //! cache/…                   what can be made again                work/<name>/  scratch, locked by its process
+//! lease                     locked by all who work on the store
 //! ```
 
 use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::images::Images;
 use crate::layers::Layers;
@@ -42,7 +46,10 @@ impl Store {
         let blobs = Blobs::at(&root.join("blobs"))?;
         let layers = Layers::open(&root.join("layers"), blobs.clone())?;
         let images = Images::new(root.join("images.db"), blobs.clone());
-        Ok(Self(Arc::new(Inner { root, blobs, layers, images })))
+        let store = Self(Arc::new(Inner { root, blobs, layers, images }));
+        // There is nothing to do but after a kill, and this is when to do it: before the disk is full of leftovers.
+        store.sweep()?;
+        Ok(store)
     }
 
     /// The directory of the store.
@@ -65,54 +72,94 @@ impl Store {
         &self.0.images
     }
 
+    /// Tells collections that this process works on the store, until the file is dropped.
+    pub fn lease(&self) -> Result<File> {
+        let (path, file) = self.lease_file()?;
+        rustix::fs::flock(&file, FlockOperation::LockShared)
+            .map_err(|error| Error::io("locking", &path)(error.into()))?;
+        Ok(file)
+    }
+
+    /// Keeps leases away while the file is held; none if somebody has one.
+    pub(crate) fn lock_alone(&self) -> Result<Option<File>> {
+        let (path, file) = self.lease_file()?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(Error::io("locking", &path)(error.into())),
+        }
+    }
+
+    fn lease_file(&self) -> Result<(PathBuf, File)> {
+        let path = self.0.root.join("lease");
+        let file = File::create(&path).map_err(Error::io("opening", &path))?;
+        Ok((path, file))
+    }
+
     /// A fresh scratch directory.
     pub fn work_dir(&self) -> Result<WorkDir> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let work = self.0.root.join("work");
-        let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        // The lock comes before the directory, so that nobody takes the directory for a dead process's.
-        let lock_path = work.join(format!("{name}.lock"));
-        let lock = File::create(&lock_path).map_err(Error::io("locking", &lock_path))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| Error::io("locking", &lock_path)(error.into()))?;
-        let path = work.join(name);
-        if path.exists() {
-            remove_tree(&path)?;
+        loop {
+            // Processes of other containers on the same store can have the same number.
+            let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = work.join(format!("{}-{number}-{time:x}", std::process::id()));
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made.map_err(Error::io("making", &path))?,
+            }
+            // A sweep may take the directory in the moment before it is locked; then there is another.
+            if let Some(lock) = lock_directory(&path)? {
+                return Ok(WorkDir { path, _lock: lock });
+            }
         }
-        fs::create_dir(&path).map_err(Error::io("making", &path))?;
-        Ok(WorkDir { path, lock_path, _lock: lock })
     }
 
-    /// Removes scratch directories whose process is dead; gives how many there were.
+    /// Removes scratch directories whose process is dead; gives how many there were. What cannot be removed stays for
+    /// somebody who may.
     pub fn sweep(&self) -> Result<usize> {
         let work = self.0.root.join("work");
         let mut swept = 0;
         for entry in fs::read_dir(&work).map_err(Error::io("reading", &work))? {
-            let entry = entry.map_err(Error::io("reading", &work))?;
-            let lock_path = entry.path();
-            if !entry.file_name().as_bytes().ends_with(b".lock") {
-                continue;
+            let path = entry.map_err(Error::io("reading", &work))?.path();
+            let removed = lock_directory(&path).and_then(|lock| match lock {
+                Some(_lock) => remove_tree(&path).map(|()| true),
+                None => Ok(false),
+            });
+            match removed {
+                Ok(removed) => swept += usize::from(removed),
+                Err(error) => tracing::debug!(%error, "a scratch directory of a dead process stays"),
             }
-            let Ok(lock) = File::open(&lock_path) else { continue };
-            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-                continue;
-            }
-            let path = lock_path.with_extension("");
-            if path.exists() {
-                remove_tree(&path)?;
-                swept += 1;
-            }
-            fs::remove_file(&lock_path).map_err(Error::io("removing", &lock_path))?;
         }
         Ok(swept)
     }
+}
+
+/// Locks a directory for this process without waiting; none if somebody has it or it is gone.
+fn lock_directory(path: &Path) -> Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(directory) => File::from(directory),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+        Err(error) => return Err(Error::io("opening", path)(error.into())),
+    };
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        Err(error) => return Err(Error::io("locking", path)(error.into())),
+    }
+    // Whoever had the lock may have removed the directory; then this lock is on nothing.
+    let own = lock.metadata().map_err(Error::io("reading", path))?;
+    let named = fs::symlink_metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (own.dev(), own.ino()));
+    Ok(named.then_some(lock))
 }
 
 /// A scratch directory; removed when dropped, or by [`Store::sweep`] if its process was killed.
 #[derive(Debug)]
 pub struct WorkDir {
     path: PathBuf,
-    lock_path: PathBuf,
+    /// Held as long as the directory is wanted; the kernel lets go of it however the process ends.
     _lock: File,
 }
 
@@ -125,10 +172,8 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        match remove_tree(&self.path) {
-            // The lock file stays with what could not be removed, so that a sweep tries again.
-            Err(error) => tracing::debug!(%error, "a scratch directory stays for the next sweep"),
-            Ok(()) => drop(fs::remove_file(&self.lock_path)),
+        if let Err(error) = remove_tree(&self.path) {
+            tracing::debug!(%error, "a scratch directory stays for the next sweep");
         }
     }
 }
@@ -137,8 +182,8 @@ impl Drop for WorkDir {
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(path);
             fs::remove_dir_all(path).map_err(Error::io("removing", path))
         }
@@ -155,5 +200,101 @@ fn open_up(path: &Path) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             open_up(&entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("new/store")).unwrap();
+        (directory, store)
+    }
+
+    #[test]
+    fn opening_again_finds_what_is_there_and_is_quick() {
+        let (_directory, store) = store();
+        let digest = store.blobs().put(b"kept").unwrap();
+        let quickest = (0..20).map(|_| {
+            let start = Instant::now();
+            let again = Store::open(store.root()).unwrap();
+            let time = start.elapsed();
+            assert_eq!(again.blobs().size(&digest).unwrap(), Some(4));
+            time
+        });
+        let quickest = quickest.min().unwrap();
+        assert!(quickest.as_micros() < 1000, "{quickest:?}");
+        assert!(!store.root().join("images.db").exists(), "the database is opened only when it is needed");
+    }
+
+    #[test]
+    fn work_directories_are_fresh_and_vanish() {
+        let (_directory, store) = store();
+        let (one, two) = (store.work_dir().unwrap(), store.work_dir().unwrap());
+        assert_ne!(one.path(), two.path());
+        fs::create_dir_all(one.path().join("a/b")).unwrap();
+        fs::set_permissions(one.path().join("a"), PermissionsExt::from_mode(0)).unwrap();
+        let path = one.path().to_owned();
+        drop(one);
+        assert!(!path.exists());
+        assert!(two.path().is_dir());
+    }
+
+    #[test]
+    fn opening_removes_leftovers_of_the_dead_alone() {
+        let (_directory, store) = store();
+        let living = store.work_dir().unwrap();
+        let dead = store.root().join("work/1-0-0");
+        fs::create_dir_all(dead.join("upper/etc")).unwrap();
+        Store::open(store.root()).unwrap();
+        assert!(!dead.exists());
+        assert!(living.path().is_dir());
+    }
+
+    #[test]
+    fn sweeps_beside_it_never_take_a_work_directory() {
+        let (_directory, store) = store();
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..200 {
+                            let work = store.work_dir().unwrap();
+                            fs::write(work.path().join("file"), "content").unwrap();
+                            assert_eq!(fs::read(work.path().join("file")).unwrap(), b"content");
+                        }
+                    })
+                })
+                .collect();
+            while workers.iter().any(|worker| !worker.is_finished()) {
+                store.sweep().unwrap();
+            }
+        });
+        assert_eq!(fs::read_dir(store.root().join("work")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_symbolic_link_among_the_scratch_is_not_followed() {
+        let (directory, store) = store();
+        let outside = directory.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, store.root().join("work/link")).unwrap();
+        assert_eq!(store.sweep().unwrap(), 0);
+        assert!(outside.is_dir());
+    }
+
+    #[test]
+    fn a_lease_keeps_others_from_being_alone() {
+        let (_directory, store) = store();
+        let lease = store.lease().unwrap();
+        let _another = store.lease().unwrap();
+        assert!(store.lock_alone().unwrap().is_none());
+        drop((lease, _another));
+        assert!(store.lock_alone().unwrap().is_some());
     }
 }
