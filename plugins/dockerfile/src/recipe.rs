@@ -11,6 +11,8 @@ use crate::paths;
 
 /// Larger than any Dockerfile that is one.
 const MAX_BYTES: u64 = 8 << 20;
+/// The name of an ignore file, and the end of the name of one that belongs to a Dockerfile.
+const IGNORE: &str = ".dockerignore";
 /// Names that are tried when none is given.
 const DEFAULT_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
 
@@ -43,10 +45,10 @@ pub struct Recipe {
     pub ignore: Vec<String>,
 }
 
-/// Finds the Dockerfile and its ignore file.
+/// Finds the Dockerfile and its ignore file. What is in one context is read from one tree.
 pub fn load<B: Backend>(parameters: &Parameters, backend: &mut B) -> Result<Recipe, Fault> {
     if let Some(text) = &parameters.dockerfile_inline {
-        let ignore = ignore_file(backend, "", &[".dockerignore".to_owned()])?.unwrap_or_default();
+        let ignore = main_ignore(backend)?;
         return Ok(Recipe { source: Source::new("inline Dockerfile", text.clone()), text: text.clone(), ignore });
     }
     let names: Vec<String> = match &parameters.dockerfile {
@@ -54,17 +56,18 @@ pub fn load<B: Backend>(parameters: &Parameters, backend: &mut B) -> Result<Reci
         None => DEFAULT_NAMES.map(str::to_owned).to_vec(),
     };
     let context = parameters.dockerfile_context.as_deref().unwrap_or_default();
-    let wanted: Vec<String> = names.iter().flat_map(|name| [name.clone(), format!("{name}.dockerignore")]).collect();
+    let mut wanted: Vec<String> = names.iter().flat_map(|name| [name.clone(), format!("{name}{IGNORE}")]).collect();
+    if context.is_empty() {
+        wanted.push(IGNORE.to_owned());
+    }
     let tree = open(backend, context, &wanted)?;
     for name in &names {
-        let Some(bytes) = backend.read(&tree, &paths::join("/", name), MAX_BYTES)? else {
-            continue;
-        };
-        let text = decode(name, &bytes)?;
+        let Some(text) = read(backend, &tree, name)? else { continue };
         // Its own ignore file takes the place of the one of the context.
-        let ignore = match ignore_file(backend, context, &[format!("{name}.dockerignore")])? {
-            Some(ignore) => ignore,
-            None => ignore_file(backend, "", &[".dockerignore".to_owned()])?.unwrap_or_default(),
+        let ignore = match read(backend, &tree, &format!("{name}{IGNORE}"))? {
+            Some(own) => ignore_lines(&own),
+            None if context.is_empty() => ignore_lines(&read(backend, &tree, IGNORE)?.unwrap_or_default()),
+            None => main_ignore(backend)?,
         };
         return Ok(Recipe { source: Source::new(name.clone(), text.clone()), text, ignore });
     }
@@ -98,19 +101,21 @@ fn open<B: Backend>(backend: &mut B, context: &str, files: &[String]) -> Result<
     backend.source(Tree::Context { name: context, exclude: &[], include })
 }
 
-fn ignore_file<B: Backend>(backend: &mut B, context: &str, names: &[String]) -> Result<Option<Vec<String>>, Fault> {
-    let tree = match open(backend, context, names) {
-        Ok(tree) => tree,
-        // An inline Dockerfile that copies nothing needs no context.
-        Err(fault) if fault.kind == Kind::NotFound => return Ok(None),
-        Err(fault) => return Err(fault),
-    };
-    for name in names {
-        if let Some(bytes) = backend.read(&tree, &paths::join("/", name), MAX_BYTES)? {
-            return Ok(Some(ignore_lines(&decode(name, &bytes)?)));
-        }
+/// The ignore file of the main context, when the Dockerfile is elsewhere.
+fn main_ignore<B: Backend>(backend: &mut B) -> Result<Vec<String>, Fault> {
+    match open(backend, "", &[IGNORE.to_owned()]) {
+        Ok(tree) => Ok(ignore_lines(&read(backend, &tree, IGNORE)?.unwrap_or_default())),
+        // A Dockerfile that copies nothing needs no context.
+        Err(fault) if fault.kind == Kind::NotFound => Ok(Vec::new()),
+        Err(fault) => Err(fault),
     }
-    Ok(None)
+}
+
+fn read<B: Backend>(backend: &mut B, tree: &B::Tree, name: &str) -> Result<Option<String>, Fault> {
+    match backend.read(tree, &paths::join("/", name), MAX_BYTES)? {
+        Some(bytes) => decode(name, &bytes).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Lines that say something: a comment has its `#` at the very beginning.
@@ -154,7 +159,7 @@ mod tests {
         assert_eq!((recipe.text.as_str(), recipe.ignore.len()), ("FROM c", 1));
         assert_eq!(
             both.log[0],
-            r#"t1 = context "" only ["Dockerfile", "Dockerfile.dockerignore", "dockerfile", "dockerfile.dockerignore", "Containerfile", "Containerfile.dockerignore"]"#
+            r#"t1 = context "" only ["Dockerfile", "Dockerfile.dockerignore", "dockerfile", "dockerfile.dockerignore", "Containerfile", "Containerfile.dockerignore", ".dockerignore"]"#
         );
         let mut outside = recorder(&[("/D", "FROM d")]);
         outside.contexts = vec!["files".into()];
