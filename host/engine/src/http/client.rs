@@ -126,7 +126,11 @@ impl Client {
     /// Sends one request with an absolute `http` or `https` URL and gives the answer once its head is there.
     pub async fn send(&self, request: Request<WasiBody>, options: &SendOptions) -> Result<Response<ResponseBody>, Error> {
         let uri = request.uri().clone();
-        let origin = Origin::of(&uri).ok_or_else(|| Error::InvalidRequest(format!("{uri} is no http or https URL")))?;
+        let origin = Origin::of(&uri).ok_or_else(|| Error::not_a_url(&uri))?;
+        // Its answer would turn the connection into a tunnel past every check.
+        if request.method() == Method::CONNECT {
+            return Err(Error::InvalidRequest("the method CONNECT is for proxies".into()));
+        }
         if options.socket.is_none()
             && let Some(address) = literal(&origin.host)
         {
@@ -232,12 +236,9 @@ impl Client {
 
 fn prepare(request: Request<WasiBody>, origin: &Origin, frames: &Arc<AtomicU64>) -> Result<Request<RequestBody>, Error> {
     let mut request = request.map(|inner| RequestBody { inner, frames: frames.clone() });
-    if !request.headers().contains_key(header::HOST) {
-        let host = origin.to_string();
-        let host = host.split_once("://").map_or(host.as_str(), |(_, host)| host);
-        let value = HeaderValue::from_str(host).map_err(|e| Error::InvalidRequest(e.to_string()))?;
-        request.headers_mut().insert(header::HOST, value);
-    }
+    // Always our own: the host that was checked is the host that the server hears.
+    let value = HeaderValue::from_str(&origin.host_header()).map_err(|e| Error::InvalidRequest(e.to_string()))?;
+    request.headers_mut().insert(header::HOST, value);
     Ok(request)
 }
 

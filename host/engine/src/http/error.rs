@@ -108,6 +108,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// The URL is shown without user and query, which may hold secrets.
+    pub(crate) fn not_a_url(uri: &::http::Uri) -> Self {
+        let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
+        let shown = format!("{scheme}://{host}{}", uri.path());
+        Self::InvalidRequest(format!("{shown} must be an absolute http or https URL without a user in it"))
+    }
+
     /// Sorts a failure of hyper; `limit` is the size allowed for a header section.
     pub(crate) fn from_hyper(error: hyper::Error, peer: &str, limit: usize) -> Self {
         let peer = peer.to_owned();

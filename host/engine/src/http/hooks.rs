@@ -57,8 +57,7 @@ impl Hooks {
 
     /// Sends a request if a grant covers it.
     pub async fn send(&self, request: Request<WasiBody>, timeouts: Option<RequestOptions>) -> Result<Response<WasiBody>, Error> {
-        let origin = Origin::of(request.uri())
-            .ok_or_else(|| Error::InvalidRequest(format!("{} is no http or https URL", request.uri())))?;
+        let origin = Origin::of(request.uri()).ok_or_else(|| Error::not_a_url(request.uri()))?;
         let mut options = self.allowed(&origin, &request)?;
         if let Some(timeouts) = timeouts {
             options.connect_timeout = timeouts.connect_timeout;

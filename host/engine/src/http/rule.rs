@@ -19,14 +19,16 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The origin of an absolute `http` or `https` URL, or none.
+    /// The origin of an absolute `http` or `https` URL, or none. A URL with a user in it has none: `https://good@evil`
+    /// reads like one host and means another.
     pub fn of(uri: &Uri) -> Option<Self> {
         let https = match uri.scheme_str()? {
             "http" => false,
             "https" => true,
             _ => return None,
         };
-        Self::new(https, uri.authority()?.host(), uri.port_u16())
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+        Self::new(https, authority.host(), uri.port_u16())
     }
 
     /// The origin of `host[:port]`.
@@ -39,6 +41,12 @@ impl Origin {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         let port = port.unwrap_or(if https { 443 } else { 80 });
         (!host.is_empty()).then_some(Self { https, host, port })
+    }
+
+    /// What a `Host` header says: the port only if it is not the scheme's own.
+    pub fn host_header(&self) -> String {
+        let text = self.to_string();
+        text.split_once("://").map_or_else(String::new, |(_, host)| host.to_owned())
     }
 
     /// `host:port`.
@@ -250,6 +258,14 @@ mod tests {
         assert!(!allows("https://a.example", "GET", "https://b.a.example/"));
         assert!(!allows("https://a.example", "GET", "https://xa.example/"));
         assert!(allows("http://[::1]:5000", "GET", "http://[::1]:5000/"));
+    }
+
+    #[test]
+    fn users_hide_no_host() {
+        assert_eq!(Origin::of(&"https://a.example@evil.example/".parse().unwrap()), None);
+        let origin = Origin::of(&"https://A.example:443/".parse().unwrap()).unwrap();
+        assert_eq!(origin.host_header(), "a.example");
+        assert_eq!(Origin::of_authority(false, "[::1]:5000").unwrap().host_header(), "[::1]:5000");
     }
 
     #[test]

@@ -245,6 +245,31 @@ async fn what_is_not_granted_is_denied_with_the_line_to_add() {
 }
 
 #[tokio::test]
+async fn the_server_hears_the_host_that_was_checked() {
+    let server = Server::start(|request| {
+        let host = request.headers()["host"].to_str().unwrap().to_owned();
+        async move { answer(200, &[], host) }.boxed()
+    })
+    .await;
+    let hooks = hooks(HttpGrants { rules: vec![server.url("").parse().unwrap()], ..Default::default() });
+    let mut request = get(&server.url("/"));
+    request.headers_mut().insert("host", "other.example".parse().unwrap());
+    let body = hooks.send(request, None).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, server.address.to_string());
+    let error = through(&hooks, &format!("http://user:pass@{}/?token", server.address)).await.unwrap_err().to_string();
+    assert!(!error.contains("pass") && !error.contains("token"), "{error}");
+    let mut tunnel = get(&server.url("/"));
+    *tunnel.method_mut() = ::http::Method::CONNECT;
+    assert!(matches!(hooks.send(tunnel, None).await, Err(Error::InvalidRequest(_))));
+    let mut head = get(&server.url("/"));
+    *head.method_mut() = ::http::Method::HEAD;
+    drop(hooks.send(head, None).await.unwrap());
+    settle().await;
+    through(&hooks, &server.url("/")).await.unwrap();
+    assert_eq!(server.connections(), 1, "an answer without a body gives its connection back at once");
+}
+
+#[tokio::test]
 async fn a_service_is_a_socket_with_limits() {
     let directory = tempfile::tempdir().unwrap();
     let service = Service {

@@ -60,7 +60,9 @@ pub trait RegistryBackend: Send + Sync {
     async fn has_blob(&self, at: &Repository, digest: &Digest, step: &Step) -> Result<bool, Error>;
     /// Brings a blob into the blob store.
     async fn get_blob(&self, at: &Repository, blob: &Descriptor, step: &Step) -> Result<(), Error>;
-    /// Sends a blob of the blob store; `mount_from` names repositories of the same host that probably have it.
+    /// Sends a blob of the blob store; `mount_from` names repositories of the same host that probably have it. The blob
+    /// may be absent from the store (a base layer that nobody has downloaded): then only its existence and mounts can
+    /// help, and the answer is not-found if they do not.
     async fn put_blob(
         &self,
         at: &Repository,
