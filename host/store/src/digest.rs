@@ -115,3 +115,43 @@ impl Hasher {
         Digest(self.0.finalize().into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_read_and_written() {
+        let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(Digest::of(b"").to_string(), empty);
+        let digest: Digest = empty.parse().unwrap();
+        assert_eq!(digest, Digest::of(b""));
+        assert_eq!(Digest::from_bytes(*digest.as_bytes()), digest);
+        assert_eq!(Digest::from_hex(&digest.hex()).unwrap(), digest);
+        assert_eq!(serde_json::to_string(&digest).unwrap(), format!("{empty:?}"));
+        assert_eq!(serde_json::from_str::<Digest>(&format!("{empty:?}")).unwrap(), digest);
+        let mut hasher = Hasher::new();
+        hasher.update(b"a");
+        hasher.update(b"b");
+        assert_eq!(hasher.finish(), Digest::of(b"ab"));
+    }
+
+    #[test]
+    fn what_is_no_digest_is_refused() {
+        let (a, e) = ("a".repeat(64), "\u{e9}".repeat(32));
+        for bad in [
+            String::new(),
+            "sha256:".to_owned(),
+            a.clone(),
+            format!("sha512:{a}"),
+            format!("sha256:{}", &a[1..]),
+            format!("sha256:{a}a"),
+            format!("sha256:{}", a.to_uppercase()),
+            format!("sha256:{e}"),
+            format!(" sha256:{a}"),
+            "sha256:../../../../../../../../../../../../../../../../../../etc/passwd".to_owned(),
+        ] {
+            assert_eq!(bad.parse::<Digest>(), Err(InvalidDigest(bad)));
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::{Digest, Error, Result};
@@ -50,6 +50,13 @@ pub mod media_types {
     }
 }
 
+/// Reads `null` as nothing: Go writes an empty list or map so, and builders in Go wrote most of the world's images.
+fn or_null<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> std::result::Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// What a blob is and how to know it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,10 +68,10 @@ pub struct Descriptor {
     /// Size of the content in bytes.
     pub size: u64,
     /// Where else the content is; foreign layers have this.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// Annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// The platform of a manifest in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,11 +118,14 @@ impl Platform {
             "x86_64" => "amd64",
             "aarch64" => "arm64",
             "x86" => "386",
-            "powerpc64" => "ppc64le",
-            "riscv64" => "riscv64",
+            "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+            "powerpc64" => "ppc64",
+            "loongarch64" => "loong64",
+            "mips64" if cfg!(target_endian = "little") => "mips64le",
             other => other,
         };
         Self { architecture: architecture.to_owned(), os: "linux".to_owned(), os_version: None, variant: None }
+            .normalized()
     }
 
     /// The same with one spelling for what has several: `x86_64`, `aarch64`, `arm64/v8`, `arm`.
@@ -184,7 +194,8 @@ impl FromStr for Platform {
             [os, architecture, variant] => (os, architecture, Some(variant)),
             _ => return Err(invalid()),
         };
-        let fine = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        let fine =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
         if !parts.iter().all(|part| fine(part)) {
             return Err(invalid());
         }
@@ -213,13 +224,13 @@ pub struct Manifest {
     /// The configuration.
     pub config: Descriptor,
     /// The layers, the lowest first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub layers: Vec<Descriptor>,
     /// What this manifest is about, for signatures and the like.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -254,13 +265,13 @@ pub struct Index {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The manifests.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub manifests: Vec<Descriptor>,
     /// What this index is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -329,6 +340,11 @@ impl ImageConfig {
         })
     }
 
+    /// The section `config`, which says how containers run: `Env`, `Cmd`, `User` and so on. None if there is none.
+    pub fn section(&self) -> Option<&serde_json::Map<String, Value>> {
+        self.0.get("config").and_then(Value::as_object)
+    }
+
     /// The history entries.
     pub fn history(&self) -> &[Value] {
         self.0.get("history").and_then(Value::as_array).map_or(&[], Vec::as_slice)
@@ -361,10 +377,90 @@ mod tests {
     }
 
     #[test]
+    fn platforms_have_one_spelling() {
+        for (text, normal) in [
+            ("linux/x86_64", "linux/amd64"),
+            ("Linux/AMD64", "linux/amd64"),
+            ("linux/amd64/v1", "linux/amd64"),
+            ("linux/amd64/v2", "linux/amd64/v2"),
+            ("linux/aarch64", "linux/arm64"),
+            ("linux/arm64/v8", "linux/arm64"),
+            ("linux/arm64/v9", "linux/arm64/v9"),
+            ("linux/arm", "linux/arm/v7"),
+            ("linux/arm/6", "linux/arm/v6"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/armel", "linux/arm/v6"),
+            ("linux/i386", "linux/386"),
+            ("linux/s390x", "linux/s390x"),
+        ] {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), normal);
+        }
+        assert_eq!(Platform::host().normalized(), Platform::host());
+        assert!(Platform::host().serves(&Platform::host()).is_some());
+    }
+
+    #[test]
+    fn an_empty_variant_is_none() {
+        let platform: Platform = serde_json::from_str(r#"{"os":"linux","architecture":"arm64","variant":""}"#).unwrap();
+        assert!(platform.serves(&"linux/arm64/v8".parse().unwrap()).is_some());
+    }
+
+    #[test]
+    fn what_go_writes_for_empty_lists_is_read() {
+        let config =
+            format!(r#"{{"mediaType":"x","digest":"{}","size":2,"urls":null,"annotations":null}}"#, Digest::of(b""));
+        let text = format!(r#"{{"schemaVersion":2,"config":{config},"layers":null,"annotations":null}}"#);
+        let manifest: Manifest = serde_json::from_str(&text).unwrap();
+        assert!(manifest.layers.is_empty() && manifest.media_type == media_types::MANIFEST);
+        let index: Index = serde_json::from_str(r#"{"schemaVersion":2,"manifests":null}"#).unwrap();
+        assert_eq!(index, Index::default());
+    }
+
+    #[test]
+    fn documents_are_written_as_the_specification_has_them() {
+        let mut descriptor = Descriptor::new(media_types::LAYER_GZIP, Digest::of(b""), 3);
+        descriptor.platform = Some("linux/arm/v7".parse().unwrap());
+        let digest = descriptor.digest;
+        assert_eq!(
+            serde_json::to_string(&descriptor).unwrap(),
+            format!(
+                r#"{{"mediaType":"{}","digest":"{digest}","size":3,"platform":{{"architecture":"arm","os":"linux","variant":"v7"}}}}"#,
+                media_types::LAYER_GZIP
+            )
+        );
+        let index = Index { manifests: vec![descriptor.clone()], ..Index::default() };
+        let text = serde_json::to_string(&index).unwrap();
+        assert!(
+            text.starts_with(
+                r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":["#
+            )
+        );
+        assert_eq!(serde_json::from_str::<Index>(&text).unwrap(), index);
+        for size in ["-1", "1.5", "\"3\""] {
+            let text = format!(r#"{{"mediaType":"x","digest":"{digest}","size":{size}}}"#);
+            assert!(serde_json::from_str::<Descriptor>(&text).is_err(), "{size}");
+        }
+    }
+
+    #[test]
+    fn damaged_diff_ids_are_refused_and_missing_ones_are_none() {
+        let ids = |rootfs: Value| ImageConfig::new(serde_json::json!({ "rootfs": rootfs })).diff_ids();
+        let digest = Digest::of(b"layer");
+        assert_eq!(ids(serde_json::json!({ "diff_ids": [digest] })).unwrap(), [digest]);
+        assert_eq!(ids(serde_json::json!({ "diff_ids": null })).unwrap(), []);
+        assert_eq!(ids(serde_json::json!({})).unwrap(), []);
+        for bad in [serde_json::json!("x"), serde_json::json!([1]), serde_json::json!(["sha256:xyz"])] {
+            assert!(matches!(ids(serde_json::json!({ "diff_ids": bad })), Err(Error::Corrupt { .. })));
+        }
+    }
+
+    #[test]
     fn unknown_fields_of_a_configuration_survive() {
         let text = r#"{"config":{"Healthcheck":{"Test":["NONE"]}},"os":"linux","architecture":"amd64"}"#;
         let config: ImageConfig = serde_json::from_str(text).unwrap();
         assert!(serde_json::to_string(&config).unwrap().contains("Healthcheck"));
         assert_eq!(config.platform().unwrap().to_string(), "linux/amd64");
+        assert!(config.section().unwrap().contains_key("Healthcheck"));
+        assert!(config.history().is_empty());
     }
 }

@@ -100,7 +100,10 @@ impl FromStr for Reference {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let invalid = |why: &str| Error::Invalid { what: format!("image name {text:?}"), why: why.to_owned() };
+        let invalid = |why: &str| {
+            let why = hint(text).map_or_else(|| why.to_owned(), |hint| format!("{why}; {hint}"));
+            Error::Invalid { what: format!("image name {text:?}"), why }
+        };
         if text.is_empty() {
             return Err(invalid("it is empty"));
         }
@@ -122,12 +125,14 @@ impl FromStr for Reference {
             _ => (DEFAULT_HOST, name.to_owned()),
         };
         let host = if host == "index.docker.io" { DEFAULT_HOST } else { host };
-        let repository =
-            if host == DEFAULT_HOST && !path.contains('/') { format!("library/{path}") } else { path };
+        let repository = if host == DEFAULT_HOST && !path.contains('/') { format!("library/{path}") } else { path };
         check_host(host).map_err(invalid)?;
         check_repository(&repository).map_err(invalid)?;
         if host.len() + 1 + repository.len() > MAX_NAME {
             return Err(invalid("it is longer than 255 characters"));
+        }
+        if name.len() == 64 && Digest::from_hex(name).is_ok() {
+            return Err(invalid("64 hexadecimal digits are the identifier of an image, not a name"));
         }
         let tag = match (tag, digest) {
             (Some(tag), _) => Some(tag.to_owned()),
@@ -136,6 +141,21 @@ impl FromStr for Reference {
         };
         Ok(Self { host: host.to_owned(), repository, tag, digest })
     }
+}
+
+/// What the writer of a bad name may have meant.
+fn hint(text: &str) -> Option<String> {
+    if let Some((_, rest)) = text.split_once("://") {
+        return Some(format!("leave the scheme away: {rest:?}"));
+    }
+    if text != text.trim() {
+        return Some(format!("leave the spaces away: {:?}", text.trim()));
+    }
+    if text.ends_with(':') || text.ends_with('/') {
+        return Some(format!("leave the end away: {:?}", text.trim_end_matches([':', '/'])));
+    }
+    let lower = text.to_lowercase();
+    (lower != text && lower.parse::<Reference>().is_ok()).then(|| format!("did you mean {lower:?}?"))
 }
 
 /// Whether the first part of a name is a host: only hosts have a dot, a port or capitals, or are `localhost`.
@@ -150,7 +170,10 @@ fn check_host(host: &str) -> std::result::Result<(), &'static str> {
             if address.parse::<std::net::Ipv6Addr>().is_err() {
                 return Err("its host is not an IPv6 address");
             }
-            (None, port.strip_prefix(':'))
+            match port.strip_prefix(':') {
+                None if !port.is_empty() => return Err("only a port may follow the address of its host"),
+                port => (None, port),
+            }
         }
         None => match host.split_once(':') {
             Some((name, port)) => (Some(name), Some(port)),
@@ -158,7 +181,7 @@ fn check_host(host: &str) -> std::result::Result<(), &'static str> {
         },
     };
     if let Some(port) = port
-        && port.parse::<u16>().is_err()
+        && !(port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
     {
         return Err("its port is not a number up to 65535");
     }
@@ -234,21 +257,100 @@ mod tests {
             ("registry.example/a__b/c-d.e", "registry.example/a__b/c-d.e:latest", "registry.example/a__b/c-d.e"),
             ("[::1]:5000/app", "[::1]:5000/app:latest", "[::1]:5000/app"),
             ("Host/app", "Host/app:latest", "Host/app"),
+            ("docker.io/library/busybox:latest", "docker.io/library/busybox:latest", "busybox"),
+            ("docker.io/team/app:1", "docker.io/team/app:1", "team/app:1"),
+            ("library/busybox", "docker.io/library/busybox:latest", "busybox"),
+            ("localhost", "docker.io/library/localhost:latest", "localhost"),
+            ("busybox:5000", "docker.io/library/busybox:5000", "busybox:5000"),
+            ("team/deep/app", "docker.io/team/deep/app:latest", "team/deep/app"),
+            ("host.example/app:5000", "host.example/app:5000", "host.example/app:5000"),
+            ("host:80/app", "host:80/app:latest", "host:80/app"),
+            ("host-1.example/app", "host-1.example/app:latest", "host-1.example/app"),
+            ("team/a---b", "docker.io/team/a---b:latest", "team/a---b"),
+            ("app:V1.0_rc-2", "docker.io/library/app:V1.0_rc-2", "app:V1.0_rc-2"),
         ] {
             let reference: Reference = text.parse().unwrap();
             assert_eq!((reference.to_string().as_str(), reference.familiar().as_str()), (full, familiar), "{text}");
         }
+        let long = "a".repeat(63);
+        assert_eq!(long.parse::<Reference>().unwrap().familiar(), long);
         let pinned: Reference = format!("busybox@{digest}").parse().unwrap();
         assert_eq!(pinned.to_string(), format!("docker.io/library/busybox@{digest}"));
         let both: Reference = format!("busybox:1@{digest}").parse().unwrap();
         assert_eq!(both.familiar(), format!("busybox:1@{digest}"));
+        assert_eq!(both.identifier(), digest);
+        assert_eq!(both.tagged().to_string(), "docker.io/library/busybox:1");
+        assert_eq!(pinned.tagged().to_string(), "docker.io/library/busybox:latest");
+        let moved = both.relocated("mirror.example:5000", "hub/busybox").unwrap();
+        assert_eq!(moved.to_string(), format!("mirror.example:5000/hub/busybox:1@{digest}"));
+    }
+
+    #[test]
+    fn both_spellings_read_back_as_the_same_reference() {
+        let digest = Digest::of(b"");
+        for text in
+            ["busybox", "a/b:1", "localhost:5000/x", &format!("q.example/a@{digest}"), &format!("a:latest@{digest}")]
+        {
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.to_string().parse::<Reference>().unwrap(), reference);
+            assert_eq!(reference.familiar().parse::<Reference>().unwrap(), reference);
+        }
+    }
+
+    #[test]
+    fn errors_tell_what_was_meant() {
+        for (text, hint) in [
+            ("Team/App", "did you mean \"team/app\"?"),
+            ("https://host.example/app", "leave the scheme away: \"host.example/app\""),
+            (" busybox", "leave the spaces away: \"busybox\""),
+            ("busybox:", "leave the end away: \"busybox\""),
+            ("host.example/", "leave the end away: \"host.example\""),
+            ("busybox@sha256:12", "expected `sha256:` and 64"),
+        ] {
+            let error = text.parse::<Reference>().unwrap_err().to_string();
+            assert!(error.contains(hint), "{error}");
+        }
     }
 
     #[test]
     fn bad_names_are_refused() {
         for text in [
-            "", ":tag", "a:", "UPPER", "a//b", "-a", "a-", "a..b", "a___b", "a@sha256:xyz", "a:ta g", "a b",
-            "host.example:port/a", "host.example/", "registry.example/UP", "a:.x", "x/../y", "http://x/y",
+            "",
+            ":tag",
+            "a:",
+            "UPPER",
+            "a//b",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "a@sha256:xyz",
+            "a:ta g",
+            "a b",
+            "host.example:port/a",
+            "host.example/",
+            "registry.example/UP",
+            "host:+80/a",
+            "host:99999/a",
+            "host:/a",
+            "[::1]x/a",
+            "[::1/a",
+            "[zz]/a",
+            "-host.example/a",
+            "host..example/a",
+            "under_score.example/a",
+            "a@",
+            "a\n",
+            "a/",
+            "/a",
+            "é",
+            "a:é",
+            &"a".repeat(64),
+            &format!("a/{}", "b".repeat(254)),
+            &format!("a:{}", "t".repeat(129)),
+            "a:.x",
+            "x/../y",
+            "http://x/y",
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
