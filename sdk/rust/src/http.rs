@@ -20,13 +20,14 @@ mod response;
 mod send;
 mod url;
 
+use std::fmt;
 use std::time::Duration;
 
 pub use headers::Headers;
 pub use response::Response;
 pub use url::Url;
 
-use crate::content::Reader;
+use crate::content::{CHUNK, Reader};
 use crate::{Error, Result};
 
 /// One request.
@@ -45,7 +46,7 @@ pub struct Request {
 }
 
 /// What a request carries.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub enum Body {
     /// Nothing.
     #[default]
@@ -59,6 +60,19 @@ pub enum Body {
         /// How many bytes.
         length: u64,
     },
+    /// Bytes as they are asked for.
+    Stream {
+        /// Gives the next bytes, at least one and at most so many.
+        next: Box<dyn FnMut(u32) -> Result<Vec<u8>>>,
+        /// How many bytes.
+        length: u64,
+    },
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body of {} bytes", self.length())
+    }
 }
 
 /// How long to wait for the far side. None leaves it to the host.
@@ -139,27 +153,28 @@ impl Body {
         match self {
             Self::Empty => 0,
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Reader { length, .. } => *length,
+            Self::Reader { length, .. } | Self::Stream { length, .. } => *length,
         }
     }
 
     /// At most `max` bytes from `offset`, where `offset` grows by what the calls before gave.
-    fn chunk(&self, offset: u64, max: u64) -> Result<Vec<u8>> {
-        match self {
-            Self::Empty => Ok(Vec::new()),
+    fn chunk(&mut self, offset: u64, max: u64) -> Result<Vec<u8>> {
+        let left = self.length() - offset;
+        let max = u32::try_from(max.min(left)).unwrap_or(CHUNK).min(CHUNK);
+        let bytes = match self {
+            Self::Empty => Vec::new(),
             Self::Bytes(bytes) => {
-                let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
-                Ok(rest[..rest.len().min(usize::try_from(max).unwrap_or(usize::MAX))].to_vec())
+                let from = usize::try_from(offset).expect("an offset within memory");
+                bytes[from..from + max as usize].to_vec()
             }
-            Self::Reader { reader, length } => {
-                let max = max.min(length - offset).min(u64::from(crate::content::CHUNK));
-                let bytes = reader.read(u32::try_from(max).expect("at most a chunk"))?;
-                if bytes.is_empty() && max > 0 {
-                    return Err(Error::internal(format!("the content ends {} bytes early", length - offset)));
-                }
-                Ok(bytes)
-            }
+            Self::Reader { reader, .. } => reader.read(max)?,
+            Self::Stream { next, .. } => next(max)?,
+        };
+        // Sent on, either would break the framing of the request.
+        if (bytes.is_empty() && max > 0) || bytes.len() > max as usize {
+            return Err(Error::internal(format!("{} bytes of a body instead of 1 to {max}", bytes.len())));
         }
+        Ok(bytes)
     }
 }
 
@@ -169,11 +184,21 @@ mod tests {
 
     #[test]
     fn bytes_come_in_chunks() {
-        let body = Body::Bytes(b"abcde".to_vec());
+        let mut body = Body::Bytes(b"abcde".to_vec());
         assert_eq!(body.length(), 5);
         assert_eq!(body.chunk(0, 2).unwrap(), b"ab");
         assert_eq!(body.chunk(4, 2).unwrap(), b"e");
         assert_eq!(body.chunk(5, 2).unwrap(), b"");
-        assert_eq!(body.chunk(9, u64::MAX).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_stream_keeps_to_what_it_promised() {
+        let mut honest = Body::Stream { next: Box::new(|max| Ok(vec![7; max.min(3) as usize])), length: 5 };
+        assert_eq!(honest.chunk(0, u64::MAX).unwrap(), [7, 7, 7]);
+        assert_eq!(honest.chunk(3, u64::MAX).unwrap(), [7, 7]);
+        let mut short = Body::Stream { next: Box::new(|_| Ok(Vec::new())), length: 5 };
+        assert!(short.chunk(0, 10).is_err());
+        let mut long = Body::Stream { next: Box::new(|max| Ok(vec![0; max as usize + 1])), length: 5 };
+        assert!(long.chunk(0, 10).is_err());
     }
 }

@@ -12,9 +12,7 @@ pub(super) fn of_code(code: &Code, url: &Url) -> Error {
     let host = url.authority();
     let (kind, message) = match code {
         Code::InternalError(Some(reason)) => (ErrorKind::Denied, reason.clone()),
-        Code::HttpRequestDenied => {
-            (ErrorKind::Denied, format!("the plugin is not allowed to reach {host}"))
-        }
+        Code::HttpRequestDenied => (ErrorKind::Denied, format!("the plugin is not allowed to reach {host}")),
         Code::DestinationIpProhibited => (ErrorKind::Denied, format!("the address of {host} is not allowed")),
         Code::TlsAlertReceived(alert) => {
             let reason = alert.alert_message.as_deref().unwrap_or("the TLS handshake failed");
@@ -54,7 +52,9 @@ pub(super) fn of_code(code: &Code, url: &Url) -> Error {
         | Code::HttpRequestTrailerSectionSize(_)
         | Code::HttpRequestTrailerSize(_)
         | Code::HttpRequestLengthRequired
-        | Code::HttpRequestBodySize(_) => (ErrorKind::InvalidInput, format!("the request to {host} cannot be sent: {code}")),
+        | Code::HttpRequestBodySize(_) => {
+            (ErrorKind::InvalidInput, format!("the request to {host} cannot be sent: {code}"))
+        }
         _ => (ErrorKind::Internal, format!("the exchange with {host} failed: {code}")),
     };
     Error::new(kind, message)
@@ -87,7 +87,8 @@ mod tests {
         let url: Url = "https://evil.example/x".parse().unwrap();
         let error = of_code(&Code::InternalError(Some("evil.example is not granted".into())), &url);
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Denied, "evil.example is not granted"));
-        let error = of_code(&Code::DnsError(DnsErrorPayload { rcode: Some("no such name".into()), info_code: None }), &url);
+        let error =
+            of_code(&Code::DnsError(DnsErrorPayload { rcode: Some("no such name".into()), info_code: None }), &url);
         assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Unavailable, "evil.example: no such name"));
         assert_eq!(of_code(&Code::InternalError(None), &url).kind, ErrorKind::Internal);
         assert_eq!(of_code(&Code::ConnectionTerminated, &url).kind, ErrorKind::Unavailable);

@@ -13,7 +13,7 @@ use super::{Body, Request, Response, Timeouts, Url, fault};
 use crate::{Error, Result};
 
 pub(super) fn send(request: Request) -> Result<Response> {
-    let Request { method, url, mut headers, body, timeouts } = request;
+    let Request { method, url, mut headers, mut body, timeouts } = request;
     let length = body.length();
     if length > 0 || matches!(method.as_str(), "POST" | "PUT" | "PATCH") {
         headers.set("content-length", length.to_string());
@@ -34,9 +34,8 @@ pub(super) fn send(request: Request) -> Result<Response> {
         .and_then(|()| outgoing.set_path_with_query(Some(&path)))
         .map_err(|()| Error::invalid_input(format!("{method} {url} cannot be sent")))?;
     let sink = outgoing.body().map_err(|()| Error::internal("the body of a request was taken before"))?;
-    let answer =
-        outgoing_handler::handle(outgoing, options(timeouts)?).map_err(|code| fault::of_code(&code, &url))?;
-    let unsent = feed(sink, &body, &answer)?;
+    let answer = outgoing_handler::handle(outgoing, options(timeouts)?).map_err(|code| fault::of_code(&code, &url))?;
+    let unsent = feed(sink, &mut body, &answer)?;
     let response = wait(&answer, &url)?;
     Response::new(response, url, unsent)
 }
@@ -44,7 +43,7 @@ pub(super) fn send(request: Request) -> Result<Response> {
 /// Sends the body, and gives it back if the far side did not want it to the end.
 ///
 /// A broken stream is no error here: the answer, or the fault of the exchange, says why it broke.
-fn feed(sink: OutgoingBody, body: &Body, answer: &FutureIncomingResponse) -> Result<Option<OutgoingBody>> {
+fn feed(sink: OutgoingBody, body: &mut Body, answer: &FutureIncomingResponse) -> Result<Option<OutgoingBody>> {
     let length = body.length();
     if length > 0 {
         let stream = sink.write().map_err(|()| Error::internal("the body of a request was taken before"))?;

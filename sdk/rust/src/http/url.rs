@@ -227,8 +227,21 @@ mod tests {
     #[test]
     fn what_could_mislead_is_refused() {
         for text in [
-            "", "h", "/v2/", "ftp://h/", "https://", "https:///x", "https://user@h/", "https://user:pw@h/", "https://h:x/",
-            "https://h:70000/", "https://h/a b", "https://h/\r\nx: y", "https://h/\u{e9}", "https://a\\b/", "http://h:+5/",
+            "",
+            "h",
+            "/v2/",
+            "ftp://h/",
+            "https://",
+            "https:///x",
+            "https://user@h/",
+            "https://user:pw@h/",
+            "https://h:x/",
+            "https://h:70000/",
+            "https://h/a b",
+            "https://h/\r\nx: y",
+            "https://h/\u{e9}",
+            "https://a\\b/",
+            "http://h:+5/",
         ] {
             assert!(text.parse::<Url>().is_err(), "{text:?}");
         }
