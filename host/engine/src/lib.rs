@@ -1,1 +1,36 @@
-//! placeholder
+//! Runs plugins: wasmtime, the host side of the contract, grants, limits, artifacts, and images moved through registry
+//! plugins. Knows no flow, no command line and no terminal, and never reads the environment.
+
+pub mod artifact;
+mod bindings;
+mod call;
+mod compile;
+mod convert;
+pub mod credentials;
+mod engine;
+pub mod grants;
+mod host;
+pub mod http;
+mod instance;
+mod limits;
+mod link;
+mod output;
+mod parameters;
+mod plugin;
+pub mod ports;
+pub mod registries;
+mod roles;
+mod sockets;
+mod state;
+#[cfg(test)]
+mod testing;
+
+pub use call::{CallContext, CallError};
+pub use compile::child::{COMPILE_ARGUMENT, CompileError, compile_child};
+pub use compile::outline::OutlineError;
+pub use engine::{CompileLimits, Config, Engine, EngineError};
+pub use grants::{Grants, Scopes, Ungranted};
+pub use limits::{Limit, Limits};
+pub use link::{Misfit, Roles};
+pub use plugin::{Description, LoadError, Plugin, Trust, Wasm};
+pub use roles::{BuildRequest, BuiltImage, RegistryPlugin, TaskOutputs, TaskRequest};

@@ -1,0 +1,102 @@
+//! The contract `cooperage:plugin@0.1.0` as Rust types and traits, generated from `wit/`. The three role worlds
+//! share the types of the one `imports` world, so the host implements every interface once.
+
+#![allow(missing_docs, clippy::all, unused_qualifications)]
+
+/// What plugins may import.
+pub mod imports {
+    wasmtime::component::bindgen!({
+        path: "wit/cooperage-plugin-0.1.0",
+        world: "imports",
+        imports: {
+            "cooperage:plugin/events": trappable,
+            "cooperage:plugin/content.[constructor]writer": trappable,
+            "cooperage:plugin/content.[method]writer.size": trappable,
+            "cooperage:plugin/content.[method]reader.size": trappable,
+            "cooperage:plugin/content.[method]reader.seek": trappable,
+            "cooperage:plugin/secrets": trappable,
+            "cooperage:plugin/trees.[static]tree.scratch": trappable,
+            "cooperage:plugin/trees.[static]tree.image": trappable,
+            "cooperage:plugin/trees.[static]tree.context": trappable,
+            "cooperage:plugin/trees.[method]tree.copy": trappable,
+            "cooperage:plugin/trees.[method]tree.run": trappable,
+            "cooperage:plugin/trees.[method]tree.make-directory": trappable,
+            "cooperage:plugin/trees.[method]tree.write-file": trappable,
+            "cooperage:plugin/trees.[method]tree.remove": trappable,
+            "cooperage:plugin/images.[method]base.reference": trappable,
+            "cooperage:plugin/images.[method]base.manifest": trappable,
+            "cooperage:plugin/images.[method]base.config": trappable,
+            "cooperage:plugin/images.[method]base.platform": trappable,
+            default: async | trappable,
+        },
+        with: {
+            "cooperage:plugin/events.step": crate::host::events::GuestStep,
+            "cooperage:plugin/content.writer": crate::host::content::Writer,
+            "cooperage:plugin/content.reader": crate::host::content::Reader,
+            "cooperage:plugin/images.base": crate::host::images::GuestBase,
+            "cooperage:plugin/trees.tree": crate::host::trees::GuestTree,
+        },
+    });
+}
+
+/// A plugin that builds images.
+pub mod builder {
+    wasmtime::component::bindgen!({
+        path: "wit/cooperage-plugin-0.1.0",
+        world: "builder-plugin",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "cooperage:plugin/types": crate::bindings::imports::cooperage::plugin::types,
+            "cooperage:plugin/events": crate::bindings::imports::cooperage::plugin::events,
+            "cooperage:plugin/secrets": crate::bindings::imports::cooperage::plugin::secrets,
+            "cooperage:plugin/content": crate::bindings::imports::cooperage::plugin::content,
+            "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
+            "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
+            "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
+            "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
+        },
+    });
+}
+
+/// A plugin that does a step of a flow.
+pub mod task {
+    wasmtime::component::bindgen!({
+        path: "wit/cooperage-plugin-0.1.0",
+        world: "task-plugin",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "cooperage:plugin/types": crate::bindings::imports::cooperage::plugin::types,
+            "cooperage:plugin/events": crate::bindings::imports::cooperage::plugin::events,
+            "cooperage:plugin/secrets": crate::bindings::imports::cooperage::plugin::secrets,
+            "cooperage:plugin/content": crate::bindings::imports::cooperage::plugin::content,
+            "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
+            "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
+            "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
+            "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
+        },
+    });
+}
+
+/// A plugin that keeps images somewhere.
+pub mod registry {
+    wasmtime::component::bindgen!({
+        path: "wit/cooperage-plugin-0.1.0",
+        world: "registry-plugin",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "cooperage:plugin/types": crate::bindings::imports::cooperage::plugin::types,
+            "cooperage:plugin/events": crate::bindings::imports::cooperage::plugin::events,
+            "cooperage:plugin/secrets": crate::bindings::imports::cooperage::plugin::secrets,
+            "cooperage:plugin/content": crate::bindings::imports::cooperage::plugin::content,
+            "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
+            "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
+            "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
+            "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
+        },
+    });
+}
+
+pub use imports::cooperage::plugin::types as wit;

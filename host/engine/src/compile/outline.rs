@@ -1,0 +1,163 @@
+//! A look at a file before it is compiled: is it a component at all, and of a kind that this host takes? Cheap, and
+//! with messages that an author can act on.
+
+use wasmparser::{Chunk, Parser, Payload};
+
+use crate::artifact::DESCRIPTION_SECTION;
+
+/// Why a file is no plugin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutlineError {
+    /// Not WebAssembly.
+    #[error("this is not WebAssembly: it starts with {start:?}")]
+    NotWasm {
+        /// The first bytes, printable.
+        start: String,
+    },
+    /// WebAssembly text.
+    #[error("this is WebAssembly text; make a component of it first (`wasm-tools parse`)")]
+    Text,
+    /// A module without a component around it.
+    #[error(
+        "this is a core module, not a component; build with `--target wasm32-wasip2`, or wrap the module with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// A binary format that came later than this host.
+    #[error("this component has binary format version {version}, this host knows 13; use a newer coop")]
+    Format {
+        /// The version in the header.
+        version: u16,
+    },
+    /// Needs interfaces of a generation that this host does not offer.
+    #[error("this component imports {import}, but this host offers WASI 0.2; build it for WASI 0.2, or use a newer coop")]
+    Wasi {
+        /// The first such import.
+        import: String,
+    },
+    /// Larger than the host takes.
+    #[error("this component has {size} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Nested deeper or in more parts than an honest plugin.
+    #[error("this component has more than {limit} {what}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// Damaged.
+    #[error("this component is damaged at byte {offset}: {reason}")]
+    Damaged {
+        /// Where.
+        offset: usize,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What the outline tells.
+#[derive(Debug, Default)]
+pub(crate) struct Outline {
+    /// Names of what the component imports.
+    pub imports: Vec<String>,
+    /// The custom section with the plugin's description.
+    pub description: Option<Vec<u8>>,
+}
+
+
+
+const MODULES: usize = 1_000;
+const DEPTH: usize = 20;
+const IMPORTS: usize = 1_000;
+
+/// Checks a file and tells what it imports.
+pub(crate) fn outline(bytes: &[u8], limit: u64) -> Result<Outline, OutlineError> {
+    header(bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(OutlineError::TooLarge { size: bytes.len() as u64, limit });
+    }
+    let mut outline = Outline::default();
+    let mut parsers: Vec<Parser> = Vec::new();
+    let mut parser = Parser::new(0);
+    let (mut offset, mut modules) = (0, 0);
+    loop {
+        let chunk = parser.parse(&bytes[offset..], true).map_err(damaged)?;
+        let Chunk::Parsed { consumed, payload } = chunk else {
+            return Err(OutlineError::Damaged { offset, reason: "it ends too early".to_owned() });
+        };
+        offset += consumed;
+        match payload {
+            Payload::ModuleSection { parser: _, unchecked_range } => {
+                modules += 1;
+                // The module itself is the compiler's business.
+                offset = skip(bytes, unchecked_range)?;
+            }
+            Payload::ComponentSection { parser: inner, .. } => {
+                modules += 1;
+                parsers.push(std::mem::replace(&mut parser, inner));
+            }
+            Payload::ComponentImportSection(section) if parsers.is_empty() => {
+                for import in section {
+                    outline.imports.push(import.map_err(damaged)?.name.name.to_owned());
+                }
+            }
+            Payload::CustomSection(section) if parsers.is_empty() && section.name() == DESCRIPTION_SECTION => {
+                outline.description = Some(section.data().to_vec());
+            }
+            Payload::End(_) => match parsers.pop() {
+                Some(outer) => parser = outer,
+                None => break,
+            },
+            _ => {}
+        }
+        bound("modules and inner components", modules, MODULES)?;
+        bound("levels", parsers.len(), DEPTH)?;
+        bound("imports", outline.imports.len(), IMPORTS)?;
+    }
+    match outline.imports.iter().find(|import| is_later_wasi(import)) {
+        Some(import) => Err(OutlineError::Wasi { import: import.clone() }),
+        None => Ok(outline),
+    }
+}
+
+fn header(bytes: &[u8]) -> Result<(), OutlineError> {
+    let start = &bytes[..bytes.len().min(8)];
+    if !start.starts_with(b"\0asm") {
+        let text = bytes.trim_ascii_start();
+        if text.starts_with(b"(component") || text.starts_with(b"(module") {
+            return Err(OutlineError::Text);
+        }
+        return Err(OutlineError::NotWasm { start: start.escape_ascii().to_string() });
+    }
+    match *start {
+        [_, _, _, _, _, _, 0, 0] => Err(OutlineError::CoreModule),
+        [_, _, _, _, 13, 0, 1, 0] => Ok(()),
+        [_, _, _, _, low, high, 1, 0] => Err(OutlineError::Format { version: u16::from_le_bytes([low, high]) }),
+        _ => Err(OutlineError::Damaged { offset: 4, reason: "the header is neither a module's nor a component's".to_owned() }),
+    }
+}
+
+fn skip(bytes: &[u8], range: std::ops::Range<usize>) -> Result<usize, OutlineError> {
+    if range.end > bytes.len() {
+        return Err(OutlineError::Damaged { offset: range.start, reason: "it ends too early".to_owned() });
+    }
+    Ok(range.end)
+}
+
+fn bound(what: &'static str, count: usize, limit: usize) -> Result<(), OutlineError> {
+    if count > limit { Err(OutlineError::TooMany { what, limit }) } else { Ok(()) }
+}
+
+fn damaged(error: wasmparser::BinaryReaderError) -> OutlineError {
+    OutlineError::Damaged { offset: error.offset(), reason: error.message().to_owned() }
+}
+
+fn is_later_wasi(import: &str) -> bool {
+    import.starts_with("wasi:") && import.rsplit_once("@0.").is_some_and(|(_, rest)| !rest.starts_with("2.") && rest != "2")
+}

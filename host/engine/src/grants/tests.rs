@@ -1,0 +1,187 @@
+use serde_json::json;
+
+use super::*;
+
+fn map(value: Value) -> BTreeMap<String, Value> {
+    serde_json::from_value(value).unwrap()
+}
+
+fn request(class: &str, request: Value) -> Request {
+    Request { class: class.into(), request, reason: "because".into() }
+}
+
+fn grants(requests: &[Request], allow: Value, policy: Value) -> Grants {
+    Grants::new(requests, &Scopes::allow(&map(allow)).unwrap(), &Scopes::policy(&map(policy)).unwrap()).unwrap()
+}
+
+fn rules(grants: &Grants) -> Vec<String> {
+    grants.0.http.rules(&Named::default()).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_request_alone_grants_nothing() {
+    let all = [
+        request("http", json!(["https://a.example", "*"])),
+        request("tcp", json!("a.example:21")),
+        request("service", json!("docker")),
+        request("secrets", json!("TOKEN")),
+        request("fs", json!({ "mount": "/data", "access": "write" })),
+        request("run", json!(true)),
+        request("registries", json!("push")),
+        request("state", json!(true)),
+    ];
+    assert_eq!(all.iter().map(|r| r.class.as_str()).collect::<Vec<_>>(), Scopes::CLASSES, "every class is in this test");
+    let granted = grants(&all, json!({}), json!({}));
+    let named = Named::default();
+    assert!(granted.0.http.rules(&named).is_empty() && granted.0.tcp.rules(&named).is_empty());
+    assert!(granted.0.service.services().is_empty() && !granted.0.secrets.allows("TOKEN", &named));
+    assert!(granted.0.fs.mounts().next().is_none() && !granted.0.run.0 && !granted.0.state.0);
+    assert!(!granted.0.registries.allows(Action::Push, "x") && !granted.0.registries.allows(Action::Resolve, "x"));
+
+    let missing = ungranted("chat", &all, &Scopes::allow(&map(json!({}))).unwrap(), &Scopes::everything()).unwrap();
+    assert_eq!(missing.len(), all.len());
+    assert_eq!(missing[3].line, r#"plugins: { chat: { allow: { secrets: ["TOKEN"] } } }"#);
+    assert_eq!(missing[5].line, "plugins: { chat: { allow: { run: true } } }");
+    let text = missing[0].to_string();
+    assert_eq!(
+        text,
+        r#"http: ["https://a.example","https://HOST"] (because); to allow it, write `plugins: { chat: { allow: { http: ["https://a.example","https://HOST"] } } }`"#
+    );
+}
+
+#[test]
+fn the_line_that_is_shown_grants() {
+    let all = [
+        request("http", json!(["GET https://a.example/v1/*"])),
+        request("tcp", json!("[::1]:21-30")),
+        request("service", json!({ "name": "docker", "requests": ["GET /v1/**"] })),
+        request("secrets", json!("TOKEN")),
+        request("fs", json!({ "mount": "/data", "access": "write" })),
+        request("run", json!(true)),
+        request("registries", json!(["push", "pull a/**"])),
+        request("state", json!(true)),
+    ];
+    let nothing = Scopes::allow(&map(json!({}))).unwrap();
+    let missing = ungranted("p", &all, &nothing, &Scopes::everything()).unwrap();
+    let allow: BTreeMap<String, Value> = missing.iter().map(|m| (m.class.clone(), m.missing.clone())).collect();
+    let allow = Scopes::allow(&allow).unwrap();
+    assert_eq!(ungranted("p", &all, &allow, &Scopes::everything()).unwrap(), []);
+    let missing = ungranted("p", &all, &allow, &Scopes::policy(&map(json!({ "run": false }))).unwrap()).unwrap();
+    assert_eq!(missing.len(), 1);
+    assert!(missing[0].by_policy && missing[0].to_string().contains("policy"));
+}
+
+#[test]
+fn allowing_grants_nothing_that_was_not_asked_for() {
+    let granted = grants(&[], json!({ "http": "https://a.example", "run": true, "secrets": "T" }), json!({}));
+    assert!(rules(&granted).is_empty() && !granted.0.run.0 && !granted.0.secrets.allows("T", &Named::default()));
+}
+
+#[test]
+fn http_is_cut_down_to_what_all_three_say() {
+    let check = |asked: Value, allow: Value, expected: &[&str]| {
+        let granted = grants(&[request("http", asked.clone())], json!({ "http": allow }), json!({}));
+        assert_eq!(rules(&granted), expected, "{asked} and {allow}");
+    };
+    check(json!("https://*.a.example"), json!("https://x.a.example"), &["https://x.a.example"]);
+    check(json!("https://x.a.example"), json!("https://*.a.example"), &["https://x.a.example"]);
+    check(json!("https://a.example"), json!("https://*.a.example"), &[]);
+    check(json!("https://a.example"), json!("http://a.example"), &[]);
+    check(json!("https://a.example"), json!("https://a.example:444"), &[]);
+    check(json!("GET,POST https://a.example"), json!("POST,PUT https://a.example/x/*"), &["POST https://a.example/x/*"]);
+    check(json!("GET https://a.example"), json!("POST https://a.example"), &[]);
+    check(json!("https://a.example/x/*"), json!("https://a.example/x/y"), &["https://a.example/x/y"]);
+    // `*` does not cover `**`: were it taken for text, the wider pattern would win.
+    check(json!("https://a.example/x/*"), json!("https://a.example/x/**"), &[]);
+    check(json!("*"), json!(["https://a.example", "https://b.example"]), &["https://a.example", "https://b.example"]);
+    let granted = grants(
+        &[request("http", json!("*"))],
+        json!({ "http": ["https://a.example", "https://b.example"] }),
+        json!({ "http": "https://b.example" }),
+    );
+    assert_eq!(rules(&granted), ["https://b.example"]);
+    assert!(Scopes::allow(&map(json!({ "http": "*" }))).is_err());
+}
+
+#[test]
+fn only_the_user_opens_local_addresses() {
+    let granted = grants(
+        &[request("http", json!({ "url": "https://a.example", "local": true }))],
+        json!({ "http": "https://a.example" }),
+        json!({}),
+    );
+    assert!(!granted.0.http.rules(&Named::default())[0].local);
+}
+
+#[test]
+fn what_parameters_name_needs_the_request() {
+    let named = Named::in_parameters(&json!({
+        "url": "https://git.example/x", "ftp": "ftp://ftp.example", "meta": "http://169.254.169.254/latest", "t": { "secret": "T" }
+    }));
+    let from = json!({ "from": "parameters" });
+    let asked = [request("http", from.clone()), request("tcp", from.clone()), request("secrets", from)];
+    let granted = grants(&asked, json!({ "http": "https://other.example" }), json!({}));
+    let http: Vec<_> = granted.0.http.rules(&named).iter().map(ToString::to_string).collect();
+    assert_eq!(http, ["https://git.example"], "and not the cloud's metadata service");
+    assert_eq!(granted.0.tcp.rules(&named)[0].to_string(), "ftp.example:*");
+    assert!(granted.0.secrets.allows("T", &named) && !granted.0.secrets.allows("U", &named));
+    let granted = grants(&[], json!({}), json!({}));
+    assert!(granted.0.http.rules(&named).is_empty() && !granted.0.secrets.allows("T", &named));
+    let nothing_named = grants(&asked, json!({}), json!({ "http": [], "tcp": [], "secrets": [] }));
+    assert!(nothing_named.0.secrets.allows("T", &named), "a policy's list of names is about names it has not seen");
+}
+
+#[test]
+fn tcp_ports_and_hosts() {
+    let rule = |text: &str| text.parse::<TcpRule>();
+    for bad in ["a.example", "a.example:0", "*.com:21", "*:21", "a.example:30-20", "a.example:70000", ":21"] {
+        assert!(rule(bad).is_err(), "{bad}");
+    }
+    assert!(rule("*.a.example:*").unwrap().matches_host("x.a.example"));
+    assert!(!rule("*.a.example:*").unwrap().matches_host("a.example"));
+    let granted = grants(&[request("tcp", json!("a.example:20-30"))], json!({ "tcp": "a.example:25-40" }), json!({}));
+    assert_eq!(granted.0.tcp.rules(&Named::default())[0].to_string(), "a.example:25-30");
+}
+
+#[test]
+fn registries_by_action_and_name() {
+    let granted = grants(&[request("registries", json!(["push", "pull"]))], json!({ "registries": ["push r.example/team/**"] }), json!({}));
+    let scope = &granted.0.registries;
+    assert!(scope.allows(Action::Push, "r.example/team/app:1") && !scope.allows(Action::Push, "r.example/other/app:1"));
+    assert!(scope.allows(Action::Resolve, "r.example/team/app:1") && !scope.allows(Action::Pull, "r.example/team/app:1"));
+}
+
+#[test]
+fn directories_get_the_smaller_access() {
+    let asked = request("fs", json!({ "mount": "/data", "access": "write" }));
+    let granted = grants(
+        std::slice::from_ref(&asked),
+        json!({ "fs": { "mount": "/data", "path": "/srv/x/y", "access": "read" } }),
+        json!({ "fs": { "mount": "/data", "path": "/srv", "access": "write" } }),
+    );
+    let mounts: Vec<_> = granted.0.fs.mounts().collect();
+    assert_eq!((mounts[0].access, mounts[0].path.as_deref()), (Access::Read, Some(std::path::Path::new("/srv/x/y"))));
+    let outside = json!({ "fs": { "mount": "/data", "path": "/etc", "access": "read" } });
+    let policy = json!({ "fs": { "mount": "/data", "path": "/srv", "access": "write" } });
+    assert!(grants(&[asked], outside, policy).0.fs.mounts().next().is_none());
+    for bad in [json!("/x"), json!({ "mount": "x" }), json!({ "mount": "/a/../b" }), json!({ "mount": "/a", "path": "/b" })] {
+        assert!(Scopes::requested(&[request("fs", bad.clone())]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn services_by_request() {
+    let asked = request("service", json!({ "name": "docker", "requests": ["GET,HEAD /v*/images/**", "POST /build"] }));
+    let granted = grants(&[asked], json!({ "service": "docker" }), json!({}));
+    let patterns = granted.0.service.services()[0].patterns();
+    assert_eq!(patterns[0], (vec!["GET".to_owned(), "HEAD".to_owned()], Some("/v*/images/**".to_owned())));
+    for bad in [json!("Docker"), json!({ "name": "docker", "requests": [] }), json!({ "name": "docker", "requests": ["GET"] })] {
+        assert!(Scopes::requested(&[request("service", bad.clone())]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn unknown_classes_are_told() {
+    let error = Scopes::requested(&[request("exec", json!(true))]).unwrap_err();
+    assert!(error.to_string().contains("registries"), "{error}");
+}

@@ -1,0 +1,76 @@
+//! The host's side of every interface that a plugin may import, one file each, and the one place that links them.
+//! Thin on purpose: checks the grant, converts, calls `cooperage-solve`, `cooperage-store` or a port.
+
+pub(crate) mod content;
+pub(crate) mod events;
+pub(crate) mod images;
+pub(crate) mod operation;
+pub(crate) mod registries;
+pub(crate) mod secrets;
+pub(crate) mod trees;
+
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTableError};
+
+use crate::bindings::imports::Imports;
+use crate::bindings::wit;
+use crate::instance::{Answer, State};
+use crate::limits::{Limit, LimitHit};
+
+/// Links all of `cooperage:plugin@0.1.0`.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    Imports::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+}
+
+impl wit::Host for State {}
+
+impl crate::bindings::imports::cooperage::plugin::state::Host for State {
+    async fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
+        if let Err(error) = self.may_keep_state() {
+            return Ok(Err(error));
+        }
+        let kept = self.kept.clone();
+        answer(blocking(move || kept.get(&key)).await)
+    }
+
+    async fn set(&mut self, key: String, value: Vec<u8>, keep_seconds: Option<u32>) -> Answer<()> {
+        if let Err(error) = self.may_keep_state() {
+            return Ok(Err(error));
+        }
+        let kept = self.kept.clone();
+        let keep = keep_seconds.map(|seconds| std::time::Duration::from_secs(seconds.into()));
+        answer(blocking(move || kept.set(&key, &value, keep)).await)
+    }
+}
+
+impl State {
+    fn may_keep_state(&self) -> Result<(), wit::Error> {
+        if self.grants.scopes().state.0 {
+            return Ok(());
+        }
+        Err(crate::convert::error_to_wit(self.denied("keep values from call to call", "state", &true.into())))
+    }
+
+    /// Puts a resource into the call's table; more than the limit ends the call.
+    pub(crate) fn push<T: Send + 'static>(&mut self, entry: T) -> wasmtime::Result<Resource<T>> {
+        let limit = self.limits.handles;
+        self.table.push(entry).map_err(|error| match error {
+            ResourceTableError::Full => LimitHit::new(Limit::Handles, format!("it holds more than {limit} resources at a time")),
+            other => other.into(),
+        })
+    }
+}
+
+/// A result of ours as one for the guest.
+pub(crate) fn answer<T>(result: Result<T, cooperage_solve::Error>) -> Answer<T> {
+    Ok(result.map_err(crate::convert::error_to_wit))
+}
+
+/// Runs what waits for the disk off the threads that run guests.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, cooperage_solve::Error> + Send + 'static,
+) -> Result<T, cooperage_solve::Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(cooperage_solve::Error::internal("a worker thread died").hint("this is a defect; please report it")),
+    }
+}

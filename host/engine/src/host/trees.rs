@@ -1,0 +1,217 @@
+//! `trees`: lazy file systems. An operation makes a value; the functions that ask a question make the build evaluate.
+
+use cooperage_solve::{Error, ErrorKind, FileInfo, FileKind, Selection, Tree};
+use serde_json::json;
+use wasmtime::component::Resource;
+
+use super::images::GuestBase;
+use super::operation::{self, MountRequest};
+use crate::bindings::imports::cooperage::plugin::trees::{self, CopyOptions, Origin};
+use crate::convert::origin_from_wit;
+use crate::host::answer;
+use crate::instance::{Answer, State};
+use crate::limits::{Limit, LimitHit};
+
+/// A tree, or the reason why there is none. Operations cannot fail when they are described, so what is wrong with one
+/// goes along and comes out where somebody looks into the tree.
+#[derive(Clone)]
+pub struct GuestTree(pub Result<Tree, Box<Error>>);
+
+impl GuestTree {
+    fn tree(&self) -> Result<Tree, Error> {
+        self.0.clone().map_err(|error| *error)
+    }
+}
+
+impl State {
+    /// Adds an operation on `this`. `held` are the bytes that its description keeps in the host's memory.
+    fn operation(
+        &mut self,
+        this: &Resource<GuestTree>,
+        held: usize,
+        origin: Origin,
+        make: impl FnOnce(&Self, Tree, cooperage_solve::Origin) -> Result<Tree, Error>,
+    ) -> wasmtime::Result<Resource<GuestTree>> {
+        self.count(held + origin.name.len() + origin.created_by.len())?;
+        let origin = origin_from_wit(origin);
+        let location = origin.location.clone();
+        let made = self.table.get(this)?.tree().and_then(|tree| {
+            make(self, tree, origin).map_err(|error| Error { location: error.location.clone().or(location), ..error })
+        });
+        self.push(GuestTree(made.map_err(Box::new)))
+    }
+
+    fn count(&mut self, held: usize) -> wasmtime::Result<()> {
+        self.used.operations = self.used.operations.saturating_add(1);
+        self.used.operation_bytes = self.used.operation_bytes.saturating_add(held as u64);
+        if self.used.operations > self.limits.operations {
+            let message = format!("it describes more than {} operations on trees", self.limits.operations);
+            return Err(LimitHit::new(Limit::Operations, message));
+        }
+        if self.used.operation_bytes > self.limits.operation_bytes {
+            let message = format!("its operations on trees hold more than {} bytes", self.limits.operation_bytes);
+            return Err(LimitHit::new(Limit::Operations, message));
+        }
+        Ok(())
+    }
+
+    fn mounts(&self, mounts: Vec<trees::Mount>) -> Result<Vec<cooperage_solve::Mount>, Error> {
+        let mount = |mount: trees::Mount| {
+            let source = match &mount.source {
+                None => None,
+                Some(source) => {
+                    let source = self.table.get(source).map_err(|error| Error::invalid(error.to_string()))?;
+                    Some(source.tree()?)
+                }
+            };
+            let trees::Mount { kind, target, path, identity, read_only, options, .. } = mount;
+            operation::mount(MountRequest { kind, target, path, identity, read_only, options }, source)
+        };
+        mounts.into_iter().map(mount).collect()
+    }
+
+    fn may_run(&self) -> Result<(), Error> {
+        if self.grants.scopes().run.0 { Ok(()) } else { Err(self.denied("run processes", "run", &json!(true))) }
+    }
+}
+
+fn bytes_of<'a>(texts: impl IntoIterator<Item = &'a String>) -> usize {
+    texts.into_iter().map(|text| text.len() + size_of::<String>()).sum()
+}
+
+impl trees::Host for State {}
+
+impl trees::HostTree for State {
+    fn scratch(&mut self) -> wasmtime::Result<Resource<GuestTree>> {
+        self.count(0)?;
+        self.push(GuestTree(Ok(Tree::scratch())))
+    }
+
+    fn image(&mut self, base: Resource<GuestBase>) -> wasmtime::Result<Resource<GuestTree>> {
+        self.count(0)?;
+        let tree = Tree::image(self.table.get(&base)?.0.clone());
+        self.push(GuestTree(Ok(tree)))
+    }
+
+    fn context(&mut self, name: String, selection: trees::Selection) -> Answer<Resource<GuestTree>> {
+        self.count(name.len() + bytes_of(&selection.include) + bytes_of(&selection.exclude))?;
+        let found = self.build().and_then(|build| {
+            if build.options().contexts.contains_key(&name) {
+                return Ok(());
+            }
+            let what = if name.is_empty() { "there is no build context".to_owned() } else { format!("there is no build context `{name}`") };
+            Err(Error::not_found(what))
+        });
+        if let Err(error) = found {
+            return answer(Err(error));
+        }
+        let selection = Selection { include: selection.include, exclude: selection.exclude };
+        Ok(Ok(self.push(GuestTree(Ok(Tree::context(name, selection))))?))
+    }
+
+    fn copy(
+        &mut self,
+        this: Resource<GuestTree>,
+        source: Resource<GuestTree>,
+        paths: Vec<String>,
+        destination: String,
+        options: CopyOptions,
+        origin: Origin,
+    ) -> wasmtime::Result<Resource<GuestTree>> {
+        let held = bytes_of(&paths) + bytes_of(&options.exclude) + destination.len();
+        let source = self.table.get(&source)?.tree();
+        self.operation(&this, held, origin, |_, tree, origin| {
+            Ok(tree.copy(&source?, paths, destination, operation::copy_options(options)?, origin))
+        })
+    }
+
+    fn run(
+        &mut self,
+        this: Resource<GuestTree>,
+        process: trees::Process,
+        mounts: Vec<trees::Mount>,
+        origin: Origin,
+    ) -> wasmtime::Result<Resource<GuestTree>> {
+        let environment: usize = process.env.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+        let held = bytes_of(&process.args) + environment + process.stdin.len() + mounts.len() * 256;
+        self.operation(&this, held, origin, |state, tree, origin| {
+            state.may_run()?;
+            Ok(tree.run(operation::process(process)?, state.mounts(mounts)?, origin))
+        })
+    }
+
+    fn make_directory(
+        &mut self,
+        this: Resource<GuestTree>,
+        path: String,
+        mode: u32,
+        owner: Option<String>,
+        origin: Origin,
+    ) -> wasmtime::Result<Resource<GuestTree>> {
+        self.operation(&this, path.len(), origin, |_, tree, origin| Ok(tree.make_directory(path, checked(mode)?, owner, origin)))
+    }
+
+    fn write_file(
+        &mut self,
+        this: Resource<GuestTree>,
+        path: String,
+        bytes: Vec<u8>,
+        mode: u32,
+        owner: Option<String>,
+        origin: Origin,
+    ) -> wasmtime::Result<Resource<GuestTree>> {
+        self.operation(&this, path.len() + bytes.len(), origin, |_, tree, origin| {
+            Ok(tree.write_file(path, bytes, checked(mode)?, owner, origin))
+        })
+    }
+
+    fn remove(&mut self, this: Resource<GuestTree>, path: String, origin: Origin) -> wasmtime::Result<Resource<GuestTree>> {
+        self.operation(&this, path.len(), origin, |_, tree, origin| Ok(tree.remove(path, origin)))
+    }
+
+    async fn digest(&mut self, this: Resource<GuestTree>) -> Answer<String> {
+        let tree = self.table.get(&this)?.tree();
+        let build = self.build();
+        answer(async { Ok(build?.digest(&tree?).await?.to_string()) }.await)
+    }
+
+    async fn read_file(&mut self, this: Resource<GuestTree>, path: String, max: u64) -> Answer<Vec<u8>> {
+        let tree = self.table.get(&this)?.tree();
+        let (build, max) = (self.build(), max.min(self.limits.read_file));
+        answer(async { build?.read_file(&tree?, &path, max).await }.await)
+    }
+
+    async fn entries(&mut self, this: Resource<GuestTree>, path: String) -> Answer<Vec<trees::FileInfo>> {
+        let tree = self.table.get(&this)?.tree();
+        let build = self.build();
+        let entries = async { build?.entries(&tree?, &path).await }.await;
+        answer(entries.map(|entries| entries.into_iter().map(file_info).collect()))
+    }
+
+    async fn stat(&mut self, this: Resource<GuestTree>, path: String, follow: bool) -> Answer<Option<trees::FileInfo>> {
+        let tree = self.table.get(&this)?.tree();
+        let build = self.build();
+        let found = async { build?.stat(&tree?, &path, follow).await }.await;
+        answer(found.map(|found| found.map(file_info)))
+    }
+
+    async fn drop(&mut self, this: Resource<GuestTree>) -> wasmtime::Result<()> {
+        self.table.delete(this)?;
+        Ok(())
+    }
+}
+
+fn checked(mode: u32) -> Result<u32, Error> {
+    if mode <= 0o7777 { Ok(mode) } else { Err(Error::new(ErrorKind::InvalidInput, format!("{mode:o} are not permission bits"))) }
+}
+
+fn file_info(info: FileInfo) -> trees::FileInfo {
+    let kind = match info.kind {
+        FileKind::Regular => trees::FileKind::Regular,
+        FileKind::Directory => trees::FileKind::Directory,
+        FileKind::Symlink => trees::FileKind::Symlink,
+        FileKind::Other => trees::FileKind::Other,
+    };
+    let FileInfo { path, size, mode, uid, gid, link_target, .. } = info;
+    trees::FileInfo { path, kind, size, mode, uid, gid, link_target }
+}

@@ -1,0 +1,329 @@
+//! Loads plugins: outline, compiled code, link check, description. A plugin that was loaded before on this machine is
+//! mapped in and linked, without being run, read or compiled.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use cooperage_store::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use wasmtime::component::{Component, InstancePre};
+
+use crate::bindings::builder::BuilderPluginPre;
+use crate::bindings::registry::RegistryPluginPre;
+use crate::bindings::task::TaskPluginPre;
+use crate::call::CallError;
+use crate::compile::child::{CompileError, in_child, precompile};
+use crate::compile::outline::{OutlineError, outline};
+use crate::engine::Engine;
+use crate::grants::{Request, Scopes, Ungranted};
+use crate::instance::State;
+use crate::link::{self, Misfit, Roles};
+use crate::parameters::Schema;
+
+/// Where a component comes from.
+#[derive(Debug, Clone)]
+pub enum Wasm {
+    /// The bytes themselves.
+    Bytes(Arc<[u8]>),
+    /// A file whose digest is known; it is read only if it was never compiled here.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// SHA-256 of what must be in it.
+        digest: Digest,
+    },
+}
+
+/// How much is known of whoever made a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It came with the program: compiled in this process.
+    Bundled,
+    /// Anybody: compiled in a child with limits.
+    Stranger,
+}
+
+/// What a plugin says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// Short name, as in `uses:`.
+    pub name: String,
+    /// Semantic version.
+    pub version: String,
+    /// One line.
+    #[serde(default)]
+    pub summary: String,
+    /// JSON Schema of the parameters of each role.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Value>,
+    /// What it asks to be allowed.
+    #[serde(default)]
+    pub capabilities: Vec<Request>,
+    /// URL schemes or reference prefixes that it serves.
+    #[serde(default)]
+    pub provides: Vec<String>,
+    /// Licence, home page and the like.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Why a plugin cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file has other bytes than it should.
+    #[error("{path} has the digest {actual}, expected {expected}")]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// What it should have.
+        expected: Digest,
+        /// What it has.
+        actual: Digest,
+    },
+    /// It is no component for this host.
+    #[error(transparent)]
+    Outline(#[from] OutlineError),
+    /// It cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// It does not fit this host.
+    #[error("it does not fit this host:\n{}", .0.iter().map(|misfit| format!("  {misfit}")).collect::<Vec<_>>().join("\n"))]
+    Link(Vec<Misfit>),
+    /// What it says of itself cannot be used.
+    #[error("its description is wrong: {0}")]
+    Description(String),
+    /// It failed while it was asked what it is.
+    #[error("it cannot describe itself: {0}")]
+    Describe(Box<CallError>),
+}
+
+/// A loaded plugin. Cloning is cheap; calls are independent.
+#[derive(Clone)]
+pub struct Plugin(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    name: String,
+    digest: Digest,
+    description: Description,
+    advice: Vec<String>,
+    roles: Roles,
+    pre: Pres,
+    schemas: [OnceLock<Result<Schema, String>>; 3],
+}
+
+/// The roles ready to be instantiated.
+#[derive(Clone)]
+pub(crate) struct Pres {
+    pub builder: Option<BuilderPluginPre<State>>,
+    pub task: Option<TaskPluginPre<State>>,
+    pub registry: Option<RegistryPluginPre<State>>,
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("name", &self.0.name).field("digest", &self.0.digest).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Loads a plugin under the name that the user knows it by.
+    ///
+    /// # Errors
+    /// When it is no component, cannot be compiled within the limits, does not fit this host or describes itself
+    /// wrongly; each says what to do.
+    pub async fn load(&self, name: &str, wasm: Wasm, trust: Trust) -> Result<Plugin, LoadError> {
+        let digest = match &wasm {
+            Wasm::Bytes(bytes) => Digest::of(bytes),
+            Wasm::File { digest, .. } => *digest,
+        };
+        let component = match self.0.code.load(&digest, &self.0.wasmtime) {
+            Some(component) => component,
+            None => self.compile(&digest, wasm, trust).await?,
+        };
+        let (roles, pre) = self.link(&component)?;
+        let kept = self.0.code.description(&digest).and_then(|json| serde_json::from_slice(&json).ok());
+        let description = match kept {
+            Some(description) => description,
+            None => {
+                let description = crate::roles::describe(self, name, &pre).await?;
+                self.keep(&digest, &description);
+                description
+            }
+        };
+        check(&description)?;
+        let advice = link::advice(&component.component_type(), &self.0.wasmtime, &description.capabilities);
+        let schemas = Default::default();
+        let engine = self.clone();
+        let name = name.to_owned();
+        Ok(Plugin(Arc::new(Inner { engine, name, digest, description, advice, roles, pre, schemas })))
+    }
+
+    async fn compile(&self, digest: &Digest, wasm: Wasm, trust: Trust) -> Result<Component, LoadError> {
+        let bytes = read(wasm, self.0.config.compile.component).await?;
+        let outline = outline(&bytes, self.0.config.compile.component)?;
+        if let Some(json) = outline.description {
+            let description = serde_json::from_slice(&json).map_err(|error| LoadError::Description(error.to_string()))?;
+            check(&description)?;
+            self.keep(digest, &description);
+        }
+        let compiled = match (&self.0.config.helper, trust) {
+            (Some(helper), Trust::Stranger) => {
+                let files = (self.0.code.temporary(), self.0.code.temporary());
+                in_child(helper, &bytes, files, &self.0.config.compile).await?
+            }
+            _ => {
+                let engine = self.0.wasmtime.clone();
+                let compiled = tokio::task::spawn_blocking(move || precompile(&engine, &bytes)).await;
+                let compiled = compiled.map_err(|_| CompileError::Exceeded { how: "made the compiler crash".to_owned() })?;
+                compiled.map_err(CompileError::Refused)?
+            }
+        };
+        let machine = |what: &str| LoadError::Compile(CompileError::Machine(what.to_owned()));
+        self.0.code.keep(digest, &compiled).map_err(|error| machine(&format!("cannot keep compiled code: {error}")))?;
+        self.0.code.load(digest, &self.0.wasmtime).ok_or_else(|| machine("compiled code cannot be loaded again"))
+    }
+
+    /// A description that cannot be kept only costs time at the next load.
+    fn keep(&self, digest: &Digest, description: &Description) {
+        let json = serde_json::to_vec(description).unwrap_or_default();
+        if let Err(error) = self.0.code.keep_description(digest, &json) {
+            tracing::warn!("cannot keep the description of {digest}: {error}");
+        }
+    }
+
+    fn link(&self, component: &Component) -> Result<(Roles, Pres), LoadError> {
+        let (engine, ty) = (&self.0.wasmtime, component.component_type());
+        let mut misfits = link::imports(&ty, engine);
+        let roles = match link::roles(&ty, engine) {
+            Ok(roles) => roles,
+            Err(more) => {
+                misfits.extend(more);
+                Roles::default()
+            }
+        };
+        if !misfits.is_empty() {
+            return Err(LoadError::Link(misfits));
+        }
+        // What names do not show: a function with other types than the host's or the role's.
+        let wrong = |error: wasmtime::Error| {
+            let fix = "build it against the released package, unchanged".to_owned();
+            LoadError::Link(vec![Misfit { what: format!("{error:#}"), fix }])
+        };
+        let pre: InstancePre<State> = self.0.linker.instantiate_pre(component).map_err(wrong)?;
+        let pres = Pres {
+            builder: roles.builder.then(|| BuilderPluginPre::new(pre.clone())).transpose().map_err(wrong)?,
+            task: roles.task.then(|| TaskPluginPre::new(pre.clone())).transpose().map_err(wrong)?,
+            registry: roles.registry.then(|| RegistryPluginPre::new(pre)).transpose().map_err(wrong)?,
+        };
+        Ok((roles, pres))
+    }
+}
+
+async fn read(wasm: Wasm, limit: u64) -> Result<Arc<[u8]>, LoadError> {
+    let (path, expected) = match wasm {
+        Wasm::Bytes(bytes) => return Ok(bytes),
+        Wasm::File { path, digest } => (path, digest),
+    };
+    let wrong = |source| LoadError::Read { path: path.clone(), source };
+    let size = tokio::fs::metadata(&path).await.map_err(wrong)?.len();
+    if size > limit {
+        return Err(OutlineError::TooLarge { size, limit }.into());
+    }
+    let bytes = tokio::fs::read(&path).await.map_err(wrong)?;
+    let actual = Digest::of(&bytes);
+    if actual != expected {
+        return Err(LoadError::Digest { path, expected, actual });
+    }
+    Ok(bytes.into())
+}
+
+/// What a description must be to be used at all.
+fn check(description: &Description) -> Result<(), LoadError> {
+    let name = &description.name;
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+        return Err(LoadError::Description(format!("the name {name:?} is not of lower-case letters, digits and `-`")));
+    }
+    Scopes::requested(&description.capabilities).map_err(|error| LoadError::Description(error.to_string()))?;
+    Ok(())
+}
+
+impl Plugin {
+    /// The name under which the user knows it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// SHA-256 of the component.
+    pub fn digest(&self) -> &Digest {
+        &self.0.digest
+    }
+
+    /// What it says of itself.
+    pub fn description(&self) -> &Description {
+        &self.0.description
+    }
+
+    /// What it can be asked to do.
+    pub fn roles(&self) -> Roles {
+        self.0.roles
+    }
+
+    /// What its author may want to know: imports that cannot work.
+    pub fn advice(&self) -> &[String] {
+        &self.0.advice
+    }
+
+    /// The engine that loaded it.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// What it asks for and does not get, each with the line that would grant it.
+    pub fn ungranted(&self, allowed: &Scopes) -> Vec<Ungranted> {
+        let policy = &self.0.engine.config().policy;
+        // The requests were read when the plugin was loaded, so they can be read now.
+        crate::grants::ungranted(&self.0.name, &self.0.description.capabilities, allowed, policy).unwrap_or_default()
+    }
+
+    /// What it may do, given what the user allows.
+    pub fn grants(&self, allowed: &Scopes) -> crate::grants::Grants {
+        let policy = &self.0.engine.config().policy;
+        crate::grants::Grants::new(&self.0.description.capabilities, allowed, policy).unwrap_or_default()
+    }
+
+    /// Checks parameters against the schema of a role without running anything.
+    ///
+    /// # Errors
+    /// [`CallError::Parameters`] with the first value that does not fit; [`CallError::Contract`] if the plugin's
+    /// schema is none.
+    pub fn check_parameters(&self, role: &str, parameters: &Value) -> Result<(), CallError> {
+        let Some(schema) = self.0.description.parameters.get(role) else { return Ok(()) };
+        let slot = match role {
+            "builder" => 0,
+            "task" => 1,
+            _ => 2,
+        };
+        match self.0.schemas[slot].get_or_init(|| Schema::new(schema)) {
+            Ok(schema) => schema.check(parameters),
+            Err(message) => Err(CallError::Contract { plugin: self.0.name.clone(), message: message.clone() }),
+        }
+    }
+
+    pub(crate) fn pres(&self) -> &Pres {
+        &self.0.pre
+    }
+}

@@ -1,0 +1,11 @@
+//! The roles of a plugin as functions in plain types: each call gets a fresh instance. One file per role.
+
+mod builder;
+mod describe;
+mod registry;
+mod task;
+
+pub use builder::{BuildRequest, BuiltImage};
+pub(crate) use describe::describe;
+pub use registry::RegistryPlugin;
+pub use task::{TaskOutputs, TaskRequest};
