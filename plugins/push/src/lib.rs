@@ -20,7 +20,7 @@ struct Push;
 impl Plugin for Push {
     fn describe() -> Description {
         Description::new("push", env!("CARGO_PKG_VERSION"), "Pushes an image to a registry")
-            .asks(Capability::registries("to push the image that the flow names"))
+            .asks(Capability::registries(["push"], "to push the image that the flow names"))
     }
 }
 

@@ -1,1 +1,78 @@
-//! Runs a script in an image, as a step of a flow.
+//! Runs a script in an image, as a step of a flow: the step's input is copied to the working directory, and what is
+//! there afterwards is the step's tree.
+
+mod plan;
+
+use cooperage_sdk::images;
+use cooperage_sdk::prelude::*;
+use cooperage_sdk::trees::{CopyOptions, Mount, Origin};
+
+use plan::{Parameters, Plan, Wanted};
+
+/// An output is a value of a flow, not a file to keep.
+const LARGEST_OUTPUT: u64 = 1 << 20;
+
+struct Script;
+
+impl Plugin for Script {
+    fn describe() -> Description {
+        Description::new("script", env!("CARGO_PKG_VERSION"), "Runs a script in an image")
+            .asks(Capability::run("to run the script that the flow has"))
+    }
+}
+
+impl Task for Script {
+    type Parameters = Parameters;
+
+    fn run(request: TaskRequest<Parameters>) -> Result<Outputs> {
+        let wanted = Wanted::new(&request.parameters)?;
+        let base = images::resolve_one(&request.parameters.image, None)?;
+        let plan = Plan::new(wanted, &base.config_value()?);
+
+        let mut tree = Tree::image(&base);
+        if let Some(owner) = &plan.owner {
+            // A directory that is made for the process alone would be root's.
+            tree =
+                tree.make_directory(&plan.workdir, 0o755, Some(owner), &Origin::new(format!("make {}", plan.workdir)));
+        }
+        if let Some(input) = request.input() {
+            let origin = Origin::new(format!("copy input to {}", plan.workdir));
+            let options = CopyOptions { owner: plan.owner.clone(), ..CopyOptions::default() };
+            tree = tree.copy(input, &["/".to_owned()], &format!("{}/", plan.workdir), &options, &origin);
+        }
+        let mounts: Vec<Mount> = plan.mounts.iter().map(to_mount).collect();
+        let done = tree.run(&plan.process, &mounts, &Origin::new(&plan.name));
+
+        let mut outputs = Outputs::new();
+        for (name, path) in &plan.outputs {
+            let bytes = done.read_file(path, LARGEST_OUTPUT).map_err(|error| output_fault(error, name, path))?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| Error::invalid_input(format!("output {name}: {path} is not text in UTF-8")))?;
+            outputs = outputs.value(name, plan::trimmed(&text));
+        }
+        let origin = Origin::new(format!("take {}", plan.workdir));
+        let contents = [plan::literal(&plan.workdir)];
+        let result = Tree::scratch().copy(&done, &contents, "/", &CopyOptions::default(), &origin);
+        Ok(outputs.tree(result))
+    }
+}
+
+/// What the script did wrong is shown as it is; that a file is missing is explained.
+fn output_fault(error: Error, name: &str, path: &str) -> Error {
+    if error.kind == ErrorKind::NotFound {
+        return error
+            .context(format!("output {name}: the script has left no file {path}"))
+            .hint("let the script write it, or take the output out of `outputs`");
+    }
+    error
+}
+
+fn to_mount(mount: &plan::Mount) -> Mount<'static> {
+    let made = match &mount.kind {
+        plan::Kind::Cache { identity } => Mount::cache(&mount.target, identity),
+        plan::Kind::Secret { name } => Mount::secret(&mount.target, name),
+    };
+    mount.options.iter().fold(made, |made, (name, value)| made.option(*name, value))
+}
+
+cooperage_sdk::plugin!(Script: task);

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::bindings::plugin::exports::cooperage::plugin::plugin as contract;
 
@@ -77,35 +77,36 @@ impl Capability {
     /// HTTP to hosts: `https://host`, `https://host:8443`, or `registry` for the registry that a call is about.
     #[must_use]
     pub fn http<S: AsRef<str>>(hosts: impl IntoIterator<Item = S>, reason: impl Into<String>) -> Self {
-        Self::new("http", json!({ "hosts": strings(hosts) }), reason)
+        Self::new("http", strings(hosts), reason)
     }
 
     /// Secrets by name.
     #[must_use]
     pub fn secrets<S: AsRef<str>>(names: impl IntoIterator<Item = S>, reason: impl Into<String>) -> Self {
-        Self::new("secrets", json!({ "names": strings(names) }), reason)
+        Self::new("secrets", strings(names), reason)
     }
 
-    /// Moving images between the store and registries.
+    /// Moving images between the store and registries: `resolve`, `pull`, `push`, each with a pattern of references
+    /// behind it if it is about some only.
     #[must_use]
-    pub fn registries(reason: impl Into<String>) -> Self {
-        Self::new("registries", json!({}), reason)
+    pub fn registries<S: AsRef<str>>(actions: impl IntoIterator<Item = S>, reason: impl Into<String>) -> Self {
+        Self::new("registries", strings(actions), reason)
     }
 
     /// Running processes in trees.
     #[must_use]
     pub fn run(reason: impl Into<String>) -> Self {
-        Self::new("run", json!({}), reason)
+        Self::new("run", Value::Bool(true), reason)
     }
 
     /// Keeping small values between calls.
     #[must_use]
     pub fn state(reason: impl Into<String>) -> Self {
-        Self::new("state", json!({}), reason)
+        Self::new("state", Value::Bool(true), reason)
     }
 }
 
-fn strings<S: AsRef<str>>(all: impl IntoIterator<Item = S>) -> Vec<String> {
+fn strings<S: AsRef<str>>(all: impl IntoIterator<Item = S>) -> Value {
     all.into_iter().map(|one| one.as_ref().to_owned()).collect()
 }
 
