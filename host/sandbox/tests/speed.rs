@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use cooperage_sandbox::{Cancel, Exit, Isolation};
 use support::{World, mounts};
 
-fn median(world: &World, runs: u32) -> Duration {
+/// The median and the best.
+fn time(world: &World, runs: u32) -> (Duration, Duration) {
     let (sandbox, spec, cancel) = (world.sandbox(), world.spec(&["true"]), Cancel::new().unwrap());
     let mut times: Vec<_> = (0..runs)
         .map(|_| {
@@ -17,22 +18,20 @@ fn median(world: &World, runs: u32) -> Duration {
         })
         .collect();
     times.sort();
-    times[times.len() / 2]
+    (times[times.len() / 2], times[0])
 }
 
 #[test]
 #[allow(clippy::print_stdout)]
 fn a_run_costs_a_few_milliseconds() {
     let Some(world) = World::new() else { return };
-    let native = median(&world, 100);
-    println!("native: {native:?} a run (median of 100)");
-    // The aim is 5 ms; the bound leaves room for a busy machine.
-    assert!(native < Duration::from_millis(50), "{native:?}");
+    let (native, best) = time(&world, 100);
+    println!("native: {native:?} a run, at best {best:?} (100 runs)");
+    // The aim is 5 ms; the best shows the cost even on a busy machine, and the bound leaves room for a slow one.
+    assert!(best < Duration::from_millis(25), "{best:?}");
     let Some(world) = World::with(Isolation::Oci) else { return };
-    if let Ok(sandbox) = std::panic::catch_unwind(|| world.sandbox()) {
-        drop(sandbox);
-        println!("oci: {:?} a run (median of 20)", median(&world, 20));
-    }
+    let (oci, best) = time(&world, 20);
+    println!("oci: {oci:?} a run, at best {best:?} (20 runs)");
 }
 
 #[test]
