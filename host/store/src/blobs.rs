@@ -376,7 +376,9 @@ mod tests {
     #[test]
     fn a_blob_appears_only_when_it_is_whole() {
         let (_directory, blobs) = blobs();
-        for (make, content) in [(Blobs::writer as fn(&Blobs) -> Result<BlobWriter>, "a"), (|b| Ok(named_writer(b)), "b")] {
+        for (make, content) in
+            [(Blobs::writer as fn(&Blobs) -> Result<BlobWriter>, "a"), (|b| Ok(named_writer(b)), "b")]
+        {
             let digest = Digest::of(content.as_bytes());
             let mut writer = make(&blobs).unwrap();
             writer.write_all(content.as_bytes()).unwrap();

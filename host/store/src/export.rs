@@ -9,7 +9,6 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::images::MAX_DOCUMENT;
 use crate::{Descriptor, Digest, Error, Index, Reference, Result, Store, media_types};
 
 /// What an export holds.
@@ -21,11 +20,11 @@ struct Contents {
     docker: Vec<u8>,
 }
 
-const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// The annotation by which readers of a layout know an image's name.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation by which containerd and Docker know an image's full name.
-const IMAGE_NAME: &str = "io.containerd.image.name";
+pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 
 impl Store {
     /// Writes an OCI layout into a directory that does not exist yet or is empty. It appears whole or not at all.
@@ -35,7 +34,11 @@ impl Store {
             let why = "it exists and is not empty".to_owned();
             return Err(Error::Invalid { what: directory.display().to_string(), why });
         }
-        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(name) = directory.file_name() else {
+            let why = "an export needs a directory with a name, which it can replace".to_owned();
+            return Err(Error::Invalid { what: directory.display().to_string(), why });
+        };
+        let name = name.to_string_lossy().into_owned();
         let fresh = directory.with_file_name(format!(".{name}.{}", std::process::id()));
         let result = self.write_layout(&contents, &fresh).and_then(|()| {
             if directory.exists() {
@@ -164,9 +167,8 @@ impl Store {
         };
         let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
         let layers: Vec<String> = manifest.layers.iter().map(|layer| path(&layer.digest)).collect();
-        let tags: Vec<String> = names.iter().map(|name| docker_tag(name)).collect();
+        let tags: Vec<String> = names.iter().map(docker_tag).collect();
         let list = json!([{ "Config": path(&manifest.config.digest), "RepoTags": tags, "Layers": layers }]);
-        debug_assert!(list.to_string().len() as u64 <= MAX_DOCUMENT);
         Ok(list.to_string().into_bytes())
     }
 }

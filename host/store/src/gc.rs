@@ -201,3 +201,221 @@ fn disk_usage(path: &Path) -> u64 {
     }
     total
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::{Blobs, ImageConfig, Index, Manifest, Platform};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    struct Fixture {
+        directory: tempfile::TempDir,
+        store: Store,
+    }
+
+    /// An image of one layer, which is in the store as a layer too.
+    struct Image {
+        manifest: Descriptor,
+        config: Digest,
+        layer: Digest,
+        id: LayerId,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Store::open(directory.path()).unwrap();
+            Self { directory, store }
+        }
+
+        fn layer(&self, content: &str) -> (LayerId, Descriptor) {
+            let mut builder = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_ustar();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, "file", content.as_bytes()).unwrap();
+            let bytes = builder.into_inner().unwrap();
+            let digest = self.store.blobs().put(&bytes).unwrap();
+            let blob = Descriptor::new(media_types::LAYER, digest, bytes.len() as u64);
+            self.store.layers().ingest(&digest, &blob).unwrap();
+            (LayerId(digest), blob)
+        }
+
+        fn image(&self, content: &str) -> Image {
+            let (id, blob) = self.layer(content);
+            let value = serde_json::json!({ "os": "linux", "architecture": "amd64", "rootfs": { "diff_ids": [id.0] } });
+            let config = self.store.images().put_config(&ImageConfig::new(value)).unwrap();
+            let manifest = Manifest { config: config.clone(), layers: vec![blob.clone()], ..Manifest::default() };
+            let manifest = self.store.images().put_manifest(&manifest).unwrap();
+            Image { manifest, config: config.digest, layer: blob.digest, id }
+        }
+
+        fn has(&self, image: &Image) -> bool {
+            let blobs = [image.manifest.digest, image.config, image.layer];
+            let present = blobs.map(|blob| self.store.blobs().size(&blob).unwrap().is_some());
+            let layer = self.store.layers().get(&image.id).unwrap().is_some();
+            assert!(present == [layer; 3], "half of an image: {present:?} and {layer}");
+            layer
+        }
+
+        fn cache(&self, json: &str) -> PathBuf {
+            let directory = self.directory.path().join("cache/def/ab");
+            fs::create_dir_all(&directory).unwrap();
+            let path = directory.join("abcd");
+            fs::write(&path, json).unwrap();
+            path
+        }
+
+        fn collect(&self, cache: bool) -> Collected {
+            self.store.collect(Policy { cache, grace: HOUR }).unwrap()
+        }
+    }
+
+    #[test]
+    fn what_has_no_name_goes_and_what_has_stays() {
+        let fixture = Fixture::new();
+        let (kept, gone) = (fixture.image("kept"), fixture.image("gone"));
+        fixture.store.images().tag("kept", &kept.manifest).unwrap();
+        fixture.store.images().tag("gone", &gone.manifest).unwrap();
+        assert_eq!(fixture.collect(false), Collected::default());
+        fixture.store.images().remove("gone").unwrap();
+        let collected = fixture.collect(false);
+        assert_eq!((collected.blobs, collected.layers, collected.busy), (3, 1, false));
+        assert!(collected.bytes > 0);
+        assert!(fixture.has(&kept) && !fixture.has(&gone));
+        assert_eq!(fixture.collect(false), Collected::default());
+    }
+
+    #[test]
+    fn an_index_keeps_its_manifests_even_where_one_is_not_here() {
+        let fixture = Fixture::new();
+        let image = fixture.image("one");
+        let absent = Descriptor::new(media_types::MANIFEST, Digest::of(b"absent"), 6);
+        let index = Index { manifests: vec![absent, image.manifest.clone()], ..Index::default() };
+        let index = fixture.store.images().put_index(&index).unwrap();
+        fixture.store.images().tag("many", &index).unwrap();
+        assert_eq!(fixture.collect(true), Collected::default());
+        assert!(fixture.has(&image));
+    }
+
+    #[test]
+    fn cache_records_keep_their_layers_and_the_blobs_of_these() {
+        for record in [r#"{"stack":["ID"],"operations":[true]}"#, r#"{"layer":"ID"}"#] {
+            let fixture = Fixture::new();
+            let (id, blob) = fixture.layer("cached");
+            let (other, _) = fixture.layer("not cached");
+            let path = fixture.cache(&record.replace("ID", &id.0.to_string()));
+            assert_eq!(fixture.collect(false).layers, 1);
+            assert!(fixture.store.layers().get(&other).unwrap().is_none());
+            assert_eq!(fixture.store.blobs().size(&blob.digest).unwrap(), Some(blob.size));
+            assert!(fixture.store.layers().get(&id).unwrap().is_some());
+            let collected = fixture.collect(true);
+            assert_eq!((collected.layers, collected.blobs), (1, 1));
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_keeps_nothing_and_stops_nothing() {
+        let fixture = Fixture::new();
+        fixture.layer("one");
+        fixture.cache("{half");
+        assert_eq!(fixture.collect(false).layers, 1);
+    }
+
+    #[test]
+    fn pins_keep_images_until_the_cache_is_given_up() {
+        let fixture = Fixture::new();
+        let base = fixture.image("base");
+        fixture.store.images().pin("docker.io/library/base:1", &Platform::host(), &base.manifest).unwrap();
+        assert_eq!(fixture.collect(false), Collected::default());
+        assert!(fixture.has(&base));
+        fixture.collect(true);
+        assert!(!fixture.has(&base));
+        assert_eq!(fixture.store.images().pins().unwrap(), []);
+    }
+
+    #[test]
+    fn beside_others_the_young_the_cache_and_the_pins_stay() {
+        let fixture = Fixture::new();
+        let young = fixture.image("young");
+        let (cached, _) = fixture.layer("cached");
+        fixture.cache(&format!(r#"{{"stack":["{}"]}}"#, cached.0));
+        let lease = fixture.store.lease().unwrap();
+        let collected = fixture.collect(true);
+        assert_eq!(collected, Collected { busy: true, ..Collected::default() });
+        // Old, but a record may be about to be used.
+        let collected = fixture.store.collect(Policy { cache: true, grace: Duration::ZERO }).unwrap();
+        assert_eq!((collected.layers, collected.blobs), (1, 3));
+        assert!(!fixture.has(&young));
+        assert!(fixture.store.layers().get(&cached).unwrap().is_some());
+        drop(lease);
+        assert_eq!(fixture.collect(true).layers, 1);
+    }
+
+    #[test]
+    fn a_blob_asked_for_during_a_build_outlives_the_collection() {
+        let fixture = Fixture::new();
+        let image = fixture.image("one");
+        let old = SystemTime::now() - 2 * HOUR;
+        let age = |path: PathBuf| fs::File::open(path).unwrap().set_modified(old).unwrap();
+        for blob in [image.manifest.digest, image.config, image.layer] {
+            age(fixture.store.blobs().path(&blob));
+        }
+        let _lease = fixture.store.lease().unwrap();
+        fixture.store.blobs().touch(&image.manifest.digest).unwrap();
+        // The layer is young, and so its blob stays; of the others nobody asked for the configuration.
+        assert_eq!(fixture.collect(false).blobs, 1);
+        assert!(fixture.store.blobs().size(&image.manifest.digest).unwrap().is_some());
+        assert!(fixture.store.blobs().size(&image.layer).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_damaged_image_does_not_stop_the_collection() {
+        let fixture = Fixture::new();
+        let (damaged, gone) = (fixture.image("damaged"), fixture.image("gone"));
+        fixture.store.images().tag("damaged", &damaged.manifest).unwrap();
+        fs::write(fixture.store.blobs().path(&damaged.manifest.digest), "{}").unwrap();
+        fixture.collect(false);
+        assert!(!fixture.has(&gone));
+        assert!(fixture.store.images().get("damaged").unwrap().is_some());
+    }
+
+    #[test]
+    fn artifacts_whose_configuration_is_no_json_are_kept() {
+        let fixture = Fixture::new();
+        let put = |bytes: &[u8]| fixture.store.blobs().put(bytes).unwrap();
+        let config = Descriptor::new("application/vnd.example.config", put(b"\0not json"), 9);
+        let layer = Descriptor::new("application/wasm", put(b"\0asm"), 4);
+        let manifest = Manifest { config, layers: vec![layer], ..Manifest::default() };
+        let manifest = fixture.store.images().put_manifest(&manifest).unwrap();
+        fixture.store.images().tag("plugin", &manifest).unwrap();
+        assert_eq!(fixture.collect(true), Collected::default());
+    }
+
+    #[test]
+    fn collecting_beside_writers_takes_nothing_from_them() {
+        let fixture = Fixture::new();
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..3)
+                .map(|number| {
+                    let fixture = &fixture;
+                    scope.spawn(move || {
+                        let _lease = fixture.store.lease().unwrap();
+                        for turn in 0..30 {
+                            // The same content in all threads: most of it is there already.
+                            let digest = Blobs::put(fixture.store.blobs(), format!("{}", turn % 5).as_bytes()).unwrap();
+                            assert_eq!(fixture.store.blobs().size(&digest).unwrap(), Some(1), "{number} {turn}");
+                        }
+                    })
+                })
+                .collect();
+            while writers.iter().any(|writer| !writer.is_finished()) {
+                fixture.collect(false);
+            }
+        });
+    }
+}

@@ -220,9 +220,8 @@ impl Images {
     /// One build.
     pub fn build(&self, id: i64) -> Result<Option<BuildEntry>> {
         let connection = self.open()?;
-        let mut statement = connection.prepare_cached(
-            "SELECT id, subject, started, milliseconds, succeeded, body FROM builds WHERE id = ?1",
-        )?;
+        let mut statement = connection
+            .prepare_cached("SELECT id, subject, started, milliseconds, succeeded, body FROM builds WHERE id = ?1")?;
         Ok(statement.query_row([id], build_entry).optional()?)
     }
 
@@ -538,7 +537,8 @@ mod tests {
                 });
             }
         });
-        let images = Images::new(directory.path().join("images.db"), Blobs::at(&directory.path().join("blobs")).unwrap());
+        let images =
+            Images::new(directory.path().join("images.db"), Blobs::at(&directory.path().join("blobs")).unwrap());
         assert_eq!(images.list().unwrap().len(), 160);
     }
 }

@@ -238,7 +238,7 @@ mod tests {
         let (one, two) = (store.work_dir().unwrap(), store.work_dir().unwrap());
         assert_ne!(one.path(), two.path());
         fs::create_dir_all(one.path().join("a/b")).unwrap();
-        fs::set_permissions(one.path().join("a"), PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(one.path().join("a"), PermissionsExt::from_mode(0o000)).unwrap();
         let path = one.path().to_owned();
         drop(one);
         assert!(!path.exists());
