@@ -366,6 +366,24 @@ pub(crate) fn parse() -> Result<Arguments, ExitCode> {
     })
 }
 
+/// Prints completions for a shell.
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<(), crate::error::Failure> {
+    use clap::CommandFactory;
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "coop", &mut text);
+    crate::output::line(String::from_utf8_lossy(&text).trim_end())
+}
+
+/// Prints the manual page.
+pub(crate) fn manual() -> Result<(), crate::error::Failure> {
+    use clap::CommandFactory;
+    let mut text = Vec::new();
+    clap_mangen::Man::new(Arguments::command())
+        .render(&mut text)
+        .map_err(|error| crate::error::Failure::usage(format!("the manual page: {error}")))?;
+    crate::output::line(String::from_utf8_lossy(&text).trim_end())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

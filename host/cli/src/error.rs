@@ -86,6 +86,22 @@ impl Failure {
         })
     }
 
+    /// The same for callers that only know the solver's errors.
+    pub(crate) fn into_error(self) -> cooperage_solve::Error {
+        let kind = match self.exit {
+            Exit::Failed => ErrorKind::Internal,
+            Exit::Usage => ErrorKind::InvalidInput,
+            Exit::Refused => ErrorKind::Denied,
+            Exit::Environment => ErrorKind::Unavailable,
+            Exit::Interrupted => ErrorKind::Cancelled,
+        };
+        let mut error = cooperage_solve::Error::new(kind, self.message);
+        error.context = self.causes;
+        error.hint = self.hint;
+        error.location = self.location;
+        error
+    }
+
     /// Prints to standard error.
     pub(crate) fn print(&self) {
         anstream::eprintln!("{}", self.render());

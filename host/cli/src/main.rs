@@ -7,8 +7,12 @@ mod args;
 mod bundle;
 mod commands;
 mod config;
+mod environment;
 mod error;
+mod evaluation;
 mod output;
+mod plugins;
+mod flow_steps;
 mod progress;
 
 fn main() -> ExitCode {

@@ -43,6 +43,10 @@ impl Build {
                 let layers: Vec<String> = base.config.diff_ids()?.iter().map(Digest::to_string).collect();
                 Ok(KeyBuilder::new(DEFINITION, "image").list("layers", &layers).finish())
             }
+            Op::Layers(evaluated) => {
+                let layers: Vec<String> = evaluated.layers.iter().map(|id| id.0.to_string()).collect();
+                Ok(KeyBuilder::new(DEFINITION, "layers").list("layers", &layers).finish())
+            }
             Op::Context { name, selection } => self.define_context(tree, name, selection).await,
             Op::Copy { base, source, paths, destination, options } => {
                 let key = KeyBuilder::new(DEFINITION, "copy").part("base", self.key_text(base).await?);
@@ -153,8 +157,8 @@ impl Build {
         Ok(selected)
     }
 
-    /// The context of a name.
-    pub(crate) fn context(&self, name: &str) -> Result<Context, Error> {
+    /// The context of a name; `not-found` if the user supplied none of this name.
+    pub fn context(&self, name: &str) -> Result<Context, Error> {
         self.options().contexts.get(name).cloned().ok_or_else(|| {
             if name.is_empty() {
                 Error::not_found("this build has no context").hint("name a directory: coop build .")

@@ -20,8 +20,8 @@ use futures::future::BoxFuture;
 
 use crate::build::{Build, CacheMode, Context, blocking, lock};
 use crate::cache::Remembered;
-use crate::filter::FilteredFiles;
 use crate::files::{Files, StackFiles, StackLayer};
+use crate::filter::FilteredFiles;
 use crate::key::Key;
 use crate::record::{CacheResult, StepRecord};
 use crate::tree::Op;
@@ -32,14 +32,25 @@ use crate::{Base, CopyOptions, Error, Origin, Outcome, Step, Tree};
 pub(crate) struct Evaluated {
     /// The lowest first. Those of the image come first, and may not be in the store.
     pub(crate) layers: Arc<Vec<LayerId>>,
-    /// For each operation since the image or scratch, whether it gave a layer.
+    /// For each operation since the tree that the chain of operations starts from, whether it gave a layer.
     pub(crate) operations: Arc<Vec<bool>>,
     /// The image at the bottom.
     pub(crate) base: Option<Arc<Base>>,
 }
 
 impl Evaluated {
-    /// How many layers belong to the image at the bottom.
+    /// Nothing at all.
+    fn empty() -> Self {
+        Self { layers: Arc::default(), operations: Arc::default(), base: None }
+    }
+
+    /// An image without any operation on it.
+    fn image(base: &Arc<Base>) -> Result<Self, Error> {
+        let layers = base.config.diff_ids()?.into_iter().map(LayerId).collect();
+        Ok(Self { layers: Arc::new(layers), base: Some(base.clone()), ..Self::empty() })
+    }
+
+    /// How many layers the tree has that the chain of operations starts from.
     pub(crate) fn base_layers(&self) -> usize {
         self.layers.len() - self.operations.iter().filter(|made| **made).count()
     }
@@ -74,11 +85,9 @@ impl Build {
     pub(crate) fn evaluate<'a>(&'a self, tree: &'a Tree, unpack: bool) -> BoxFuture<'a, Result<Evaluated, Error>> {
         Box::pin(async move {
             match &tree.0.op {
-                Op::Scratch => Ok(Evaluated { layers: Arc::default(), operations: Arc::default(), base: None }),
-                Op::Image(base) => {
-                    let layers = base.config.diff_ids()?.into_iter().map(LayerId).collect();
-                    Ok(Evaluated { layers: Arc::new(layers), operations: Arc::default(), base: Some(base.clone()) })
-                }
+                Op::Scratch => Ok(Evaluated::empty()),
+                Op::Image(base) => Evaluated::image(base),
+                Op::Layers(evaluated) => Ok(evaluated.clone()),
                 Op::Context { .. } => {
                     let copy = (vec!["/".to_owned()], "/".to_owned(), CopyOptions::default(), Origin::default());
                     let whole = Tree::scratch().copy(tree, copy.0, copy.1, copy.2, copy.3);
@@ -152,7 +161,7 @@ impl Build {
                 let path = path.clone();
                 self.place(doing, base, None, move |placement| placement.remove(&path)).await
             }
-            Op::Scratch | Op::Image(_) | Op::Context { .. } => Err(Error::internal("not an operation")),
+            Op::Scratch | Op::Image(_) | Op::Layers(_) | Op::Context { .. } => Err(Error::internal("not an operation")),
         }
     }
 
@@ -162,9 +171,10 @@ impl Build {
             return Ok(None);
         }
         let Some(Remembered { stack, operations }) = self.0.cache.get(&key.digest) else { return Ok(None) };
-        let evaluated = Evaluated { layers: Arc::new(stack), operations: Arc::new(operations), base: base_of(tree) };
-        let expected = evaluated.base.as_ref().map_or(Ok(0), |base| base.config.diff_ids().map(|ids| ids.len()))?;
-        if evaluated.layers.len() < expected || evaluated.base_layers() != expected {
+        let start = start_of(tree)?;
+        let evaluated = Evaluated { layers: Arc::new(stack), operations: Arc::new(operations), base: start.base };
+        let expected = start.layers.len();
+        if !evaluated.layers.starts_with(&start.layers) || evaluated.base_layers() != expected {
             return Ok(None);
         }
         let layers = self.options().store.layers();
@@ -174,6 +184,13 @@ impl Build {
             }
         }
         Ok(Some(evaluated))
+    }
+
+    /// Evaluates a tree and gives one of its layers, which depends on nothing of this build.
+    pub async fn freeze(&self, tree: &Tree) -> Result<Tree, Error> {
+        let evaluated = self.evaluate(tree, false).await?;
+        let frozen = Evaluated { operations: Arc::default(), ..evaluated };
+        Ok(Tree::of(Op::Layers(frozen), tree.origin().clone()))
     }
 
     /// Reports a tree and all it is based on as cached, each once.
@@ -269,15 +286,16 @@ impl Build {
     }
 }
 
-/// The image at the bottom of a tree.
-fn base_of(tree: &Tree) -> Option<Arc<Base>> {
+/// What the chain of operations of a tree starts from.
+fn start_of(tree: &Tree) -> Result<Evaluated, Error> {
     let mut tree = tree;
     while let Some(base) = tree.base() {
         tree = base;
     }
     match &tree.0.op {
-        Op::Image(base) => Some(base.clone()),
-        _ => None,
+        Op::Image(base) => Evaluated::image(base),
+        Op::Layers(evaluated) => Ok(evaluated.clone()),
+        _ => Ok(Evaluated::empty()),
     }
 }
 
@@ -293,6 +311,6 @@ fn step_name(tree: &Tree) -> String {
         Op::MakeDirectory { path, .. } => format!("make directory {path}"),
         Op::WriteFile { path, .. } => format!("write {path}"),
         Op::Remove { path, .. } => format!("remove {path}"),
-        Op::Scratch | Op::Image(_) | Op::Context { .. } => String::new(),
+        Op::Scratch | Op::Image(_) | Op::Layers(_) | Op::Context { .. } => String::new(),
     }
 }

@@ -63,13 +63,12 @@ impl Build {
 
     /// The layers of a manifest and their diff ids, the lowest first.
     async fn layers(&self, evaluated: &Evaluated) -> Result<(Vec<Descriptor>, Vec<Digest>), Error> {
-        let mut descriptors = Vec::new();
-        let mut diff_ids = Vec::new();
+        let (mut descriptors, mut diff_ids) = (Vec::new(), Vec::new());
         if let Some(base) = &evaluated.base {
             descriptors.extend(base.layers.iter().map(as_oci));
             diff_ids.extend(base.config.diff_ids()?);
         }
-        let made = &evaluated.layers[evaluated.base_layers()..];
+        let made = evaluated.layers.get(diff_ids.len()..).unwrap_or_default();
         for sealed in futures::future::try_join_all(made.iter().map(|id| self.sealed(*id))).await? {
             descriptors.push(sealed.descriptor);
             diff_ids.push(sealed.diff_id);

@@ -166,6 +166,8 @@ pub struct Mount {
 pub(crate) enum Op {
     Scratch,
     Image(Arc<Base>),
+    /// Layers that are in the store already.
+    Layers(crate::evaluate::Evaluated),
     Context { name: String, selection: Selection },
     Copy { base: Tree, source: Tree, paths: Vec<String>, destination: String, options: CopyOptions },
     Run { base: Tree, process: Process, mounts: Vec<Mount> },
@@ -185,7 +187,7 @@ pub(crate) struct Node {
 pub struct Tree(pub(crate) Arc<Node>);
 
 impl Tree {
-    fn of(op: Op, origin: Origin) -> Self {
+    pub(crate) fn of(op: Op, origin: Origin) -> Self {
         Self(Arc::new(Node { op, origin }))
     }
 
@@ -237,7 +239,7 @@ impl Tree {
     /// The tree that this operation changes, if it changes one.
     pub(crate) fn base(&self) -> Option<&Self> {
         match &self.0.op {
-            Op::Scratch | Op::Image(_) | Op::Context { .. } => None,
+            Op::Scratch | Op::Image(_) | Op::Layers(_) | Op::Context { .. } => None,
             Op::Copy { base, .. }
             | Op::Run { base, .. }
             | Op::MakeDirectory { base, .. }

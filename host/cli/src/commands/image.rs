@@ -50,6 +50,15 @@ pub(crate) enum Output {
     OciDirectory(PathBuf),
 }
 
+impl Output {
+    /// The file or directory; `-` is standard output.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Docker(path) | Self::Oci(path) | Self::OciDirectory(path) => path,
+        }
+    }
+}
+
 impl std::str::FromStr for Output {
     type Err = Failure;
 

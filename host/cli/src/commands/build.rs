@@ -1,0 +1,283 @@
+//! `coop build`: one image, from a context through a builder plugin to names, files and a registry.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use cooperage_engine::ports::Registries;
+use cooperage_engine::{BuildRequest, BuiltImage};
+use cooperage_solve::{Build, Context, Image, Secrets};
+use cooperage_store::{BuildEntry, Descriptor, Platform, Reference, Store, media_types};
+use serde_json::{Map, Value, json};
+
+use crate::app::{App, Session};
+use crate::args::{self, ProgressMode};
+use crate::commands::image::{Output, export};
+use crate::error::{Exit, Failure};
+use crate::evaluation::{self, directory, pair};
+use crate::output;
+use crate::progress;
+
+/// The named context that holds a Dockerfile from outside of the main one.
+const FILE_CONTEXT: &str = "dockerfile";
+
+pub(crate) fn run(app: &App, arguments: &args::Build) -> Result<(), Failure> {
+    let started = Instant::now();
+    let request = Request::resolve(app, arguments)?;
+    let mode = if arguments.quiet { ProgressMode::Quiet } else { arguments.evaluation.progress };
+    let session =
+        app.session_with(progress::reporter(mode), arguments.evaluation.pull, BTreeMap::new(), Default::default())?;
+    let contexts = request.contexts.clone();
+    let options = evaluation::options(app, &session, &arguments.evaluation, contexts, request.secrets.clone())?;
+    let build = Build::new(options);
+    let result = app.block_on(make(&session, &build, arguments, &request));
+    record(app.store()?, &request.subject(), &build, started, result.is_ok())?;
+    let image = result?;
+    for name in &request.names {
+        app.store()?.images().tag(&name.to_string(), &image)?;
+    }
+    for to in &request.outputs {
+        export(app, &image, &request.names, to)?;
+    }
+    let pushed = if arguments.push { push(app, &session, &request.names)? } else { Vec::new() };
+    write_results(app.store()?, arguments, &request, &image, &pushed)?;
+    if request.outputs.iter().any(|to| to.path() == Path::new("-")) {
+        // Standard output is the image.
+        return Ok(());
+    }
+    if arguments.quiet {
+        return output::line(&image.digest.to_string());
+    }
+    summary(&request, &image, &pushed)
+}
+
+/// The command line with every file and name resolved.
+struct Request {
+    contexts: BTreeMap<String, Context>,
+    parameters: Value,
+    platforms: Vec<Platform>,
+    arguments: Vec<(String, String)>,
+    labels: Vec<(String, String)>,
+    names: Vec<Reference>,
+    outputs: Vec<Output>,
+    secrets: Secrets,
+    epoch: Option<u64>,
+    root: PathBuf,
+}
+
+impl Request {
+    fn resolve(app: &App, arguments: &args::Build) -> Result<Self, Failure> {
+        let root = directory(&arguments.context)?;
+        let mut contexts = BTreeMap::from([(String::new(), Context::Directory(root.clone()))]);
+        for text in &arguments.build_context {
+            let (name, path) = pair(text, "build context")?;
+            contexts.insert(name.to_owned(), Context::Directory(directory(Path::new(path))?));
+        }
+        let mut parameters = Map::new();
+        if let Some(file) = &arguments.file {
+            locate(file, &root, &mut contexts, &mut parameters)?;
+        }
+        if let Some(target) = &arguments.target {
+            parameters.insert("target".to_owned(), json!(target));
+        }
+        for text in &arguments.set {
+            let (name, value) = pair(text, "parameter")?;
+            parameters.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
+        }
+        if arguments.push && arguments.tag.is_empty() {
+            return Err(Failure::usage("--push needs a name").hint("add --tag REGISTRY/NAME:TAG"));
+        }
+        let pairs = |texts: &[String], what: &str| -> Result<Vec<(String, String)>, Failure> {
+            texts.iter().map(|text| pair(text, what).map(|(a, b)| (a.to_owned(), b.to_owned()))).collect()
+        };
+        Ok(Self {
+            contexts,
+            parameters: Value::Object(parameters),
+            platforms: platforms(&arguments.platform)?,
+            arguments: build_arguments(app, &arguments.build_arg),
+            labels: pairs(&arguments.label, "label")?,
+            names: names(&arguments.tag)?,
+            outputs: arguments.output.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+            secrets: evaluation::secrets(app, &arguments.evaluation.secret)?,
+            epoch: app.environment.epoch().map_err(Failure::usage)?,
+            root,
+        })
+    }
+
+    /// Builds with the same subject are compared by `explain`.
+    fn subject(&self) -> String {
+        self.names.first().map_or_else(|| self.root.display().to_string(), Reference::to_string)
+    }
+}
+
+fn names(texts: &[String]) -> Result<Vec<Reference>, Failure> {
+    let parse = |text: &String| -> Result<Reference, Failure> {
+        let name: Reference = text.parse()?;
+        match name.digest() {
+            Some(_) => Err(Failure::usage(format!("{text} has a digest; a new name has only a tag"))),
+            None => Ok(name),
+        }
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
+    if texts.is_empty() {
+        return Ok(vec![Platform::host()]);
+    }
+    texts.iter().map(|text| Ok(text.parse()?)).collect()
+}
+
+/// A name without a value takes it from the environment; one that is not set there is left out, as Docker does.
+fn build_arguments(app: &App, texts: &[String]) -> Vec<(String, String)> {
+    let resolve = |text: &String| match text.split_once('=') {
+        Some((name, value)) => Some((name.to_owned(), value.to_owned())),
+        None => app.environment.variables().get(text).map(|value| (text.clone(), value.clone())),
+    };
+    texts.iter().filter_map(resolve).collect()
+}
+
+/// Tells the builder where its file is: inside the context, in another directory, or standard input.
+fn locate(
+    file: &Path,
+    root: &Path,
+    contexts: &mut BTreeMap<String, Context>,
+    parameters: &mut Map<String, Value>,
+) -> Result<(), Failure> {
+    if file == Path::new("-") {
+        let text = std::io::read_to_string(std::io::stdin())
+            .map_err(|error| Failure::usage(format!("the file from standard input is not text: {error}")))?;
+        parameters.insert("dockerfile_inline".to_owned(), json!(text));
+        return Ok(());
+    }
+    // As docker build has it: relative to where one stands, or else to the context.
+    let path = file.canonicalize().or_else(|first| root.join(file).canonicalize().map_err(|_| first));
+    let path = path.map_err(|error| Failure::usage(format!("the file {} cannot be opened: {error}", file.display())))?;
+    if let Ok(inside) = path.strip_prefix(root) {
+        parameters.insert("dockerfile".to_owned(), json!(inside));
+        return Ok(());
+    }
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Failure::usage(format!("{} is not a file", file.display())));
+    };
+    contexts.insert(FILE_CONTEXT.to_owned(), Context::Directory(directory.to_owned()));
+    parameters.insert("dockerfile_context".to_owned(), json!(FILE_CONTEXT));
+    parameters.insert("dockerfile".to_owned(), json!(name.to_string_lossy()));
+    Ok(())
+}
+
+async fn make(
+    session: &Session,
+    build: &Build,
+    arguments: &args::Build,
+    request: &Request,
+) -> Result<Descriptor, Failure> {
+    let builder = session.plugins.load(&arguments.builder).await?;
+    let images = session.plugins.build(&builder, build, BuildRequest {
+        parameters: request.parameters.clone(),
+        platforms: request.platforms.clone(),
+        build_platform: Platform::host(),
+        arguments: request.arguments.clone(),
+        labels: request.labels.clone(),
+        epoch: request.epoch,
+        options: Vec::new(),
+    });
+    assemble(build, images.await?).await
+}
+
+/// Evaluates what a builder described; several images become an index.
+pub(crate) async fn assemble(build: &Build, images: Vec<BuiltImage>) -> Result<Descriptor, Failure> {
+    let one = |image: BuiltImage| {
+        let image = Image {
+            tree: image.tree,
+            platform: image.platform,
+            config: image.config,
+            annotations: image.annotations.into_iter().collect(),
+        };
+        build.image(image)
+    };
+    let mut manifests = futures::future::try_join_all(images.into_iter().map(one)).await?;
+    match manifests.len() {
+        0 => Err(Failure::new(Exit::Failed, "the builder described no image")),
+        1 => Ok(Descriptor { platform: None, ..manifests.remove(0) }),
+        _ => Ok(build.index(manifests).await?),
+    }
+}
+
+fn push(app: &App, session: &Session, names: &[Reference]) -> Result<Vec<String>, Failure> {
+    app.block_on(async {
+        let mut pushed = Vec::new();
+        for name in names {
+            let step = session.reporter.step(None, format!("push {}", name.familiar()));
+            let result = session.registries.push(&name.to_string(), &name.to_string(), &step).await;
+            session.end(step, &result);
+            pushed.push(format!("{}@{}", name.familiar(), result?.digest));
+        }
+        Ok::<_, Failure>(pushed)
+    })
+}
+
+/// Keeps the record of a build for `explain`.
+pub(crate) fn record(store: &Store, subject: &str, build: &Build, started: Instant, ok: bool) -> Result<(), Failure> {
+    let body = serde_json::to_string(&build.record())
+        .map_err(|error| Failure::new(Exit::Failed, format!("the record of the build: {error}")))?;
+    let elapsed = started.elapsed();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let milliseconds = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    store.images().add_build(&BuildEntry {
+        id: 0,
+        subject: subject.to_owned(),
+        started: milliseconds(now.saturating_sub(elapsed)),
+        milliseconds: milliseconds(elapsed),
+        succeeded: ok,
+        body,
+    })?;
+    Ok(())
+}
+
+/// The files that other programs read.
+fn write_results(
+    store: &Store,
+    arguments: &args::Build,
+    request: &Request,
+    image: &Descriptor,
+    pushed: &[String],
+) -> Result<(), Failure> {
+    let write = |path: &Path, text: String| {
+        std::fs::write(path, text)
+            .map_err(|error| Failure::new(Exit::Environment, format!("writing {}: {error}", path.display())))
+    };
+    let config = match media_types::is_index(&image.media_type) {
+        true => image.digest,
+        false => store.images().manifest(&image.digest)?.config.digest,
+    };
+    if let Some(path) = &arguments.iidfile {
+        write(path, config.to_string())?;
+    }
+    if let Some(path) = &arguments.metadata_file {
+        let names: Vec<String> = request.names.iter().map(Reference::to_string).collect();
+        let metadata = json!({
+            "containerimage.digest": image.digest,
+            "containerimage.config.digest": config,
+            "containerimage.descriptor": image,
+            "image.name": names.join(","),
+            "cooperage.pushed": pushed,
+        });
+        write(path, format!("{metadata:#}\n"))?;
+    }
+    Ok(())
+}
+
+fn summary(request: &Request, image: &Descriptor, pushed: &[String]) -> Result<(), Failure> {
+    output::line(&format!("built {}", image.digest))?;
+    for name in &request.names {
+        output::line(&format!("named {}", name.familiar()))?;
+    }
+    for to in &request.outputs {
+        output::line(&format!("wrote {}", to.path().display()))?;
+    }
+    for reference in pushed {
+        output::line(&format!("pushed {reference}"))?;
+    }
+    Ok(())
+}

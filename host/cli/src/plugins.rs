@@ -1,0 +1,241 @@
+//! The plugins of one command: finds, compiles and grants them when they are first called.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use async_trait::async_trait;
+use cooperage_engine::artifact::{Artifact, Bundle, PluginReference, Remote, Sources};
+use cooperage_engine::credentials::Credentials;
+use cooperage_engine::grants::Scopes;
+use cooperage_engine::registries::{Backends, RegistryBackend, RegistryService};
+use cooperage_engine::{
+    BuildRequest, BuiltImage, CallContext, CallError, CompileLimits, Config, Engine, Limits, LoadError, Plugin,
+    RegistryPlugin, TaskOutputs, TaskRequest, Trust, Wasm, http,
+};
+use cooperage_solve::{Build, Cancel, Error, Reporter};
+use cooperage_store::Store;
+
+use crate::app::{App, own_path};
+use crate::bundle;
+use crate::config::PluginConfig;
+use crate::error::{Exit, Failure};
+
+const BUNDLE: Bundle = Bundle { index: bundle::INDEX.as_bytes(), blobs: bundle::BLOBS };
+
+/// A plugin and what it may do here.
+#[derive(Clone)]
+pub(crate) struct Ready {
+    pub(crate) plugin: Plugin,
+    context: CallContext,
+}
+
+/// All plugins within reach.
+pub(crate) struct Plugins {
+    engine: OnceLock<Engine>,
+    config: Config,
+    sources: Sources,
+    /// Plugins that the user named, in a flow file or the configuration.
+    named: BTreeMap<String, PluginConfig>,
+    ready: Mutex<HashMap<String, Ready>>,
+    registries: OnceLock<RegistryService>,
+    store: Store,
+    reporter: Reporter,
+    cancel: Cancel,
+    project: String,
+}
+
+impl Plugins {
+    /// Opens nothing yet. `named` come before the user's own configuration.
+    pub(crate) fn new(
+        app: &App,
+        mut named: BTreeMap<String, PluginConfig>,
+        http: http::Client,
+        credentials: Arc<Credentials>,
+        reporter: Reporter,
+    ) -> Result<Self, Failure> {
+        for (name, plugin) in &app.config.plugins {
+            named.entry(name.clone()).or_insert_with(|| plugin.clone());
+        }
+        let cache = app.environment.cache_directory();
+        let config = Config {
+            cache_dir: cache.join("compiled"),
+            state_dir: cache.join("state"),
+            helper: Some(own_path()?),
+            limits: Limits::default(),
+            compile: CompileLimits::default(),
+            services: BTreeMap::new(),
+            policy: Scopes::everything(),
+            http: http.clone(),
+        };
+        let sources = Sources {
+            bundle: Some(BUNDLE),
+            cache: cache.join("plugins"),
+            remote: Remote::new(http, Some(credentials), app.insecure_registries()),
+            base: PathBuf::from("."),
+            largest: cooperage_engine::artifact::LARGEST_COMPONENT,
+        };
+        Ok(Self {
+            engine: OnceLock::new(),
+            config,
+            sources,
+            named,
+            ready: Mutex::default(),
+            registries: OnceLock::new(),
+            store: app.leased_store()?.clone(),
+            reporter,
+            cancel: app.cancel.clone(),
+            project: app.root.display().to_string(),
+        })
+    }
+
+    /// Tells plugins who moves images for them; the mover itself needs plugins.
+    pub(crate) fn connect(&self, registries: RegistryService) {
+        // Set once, right after both were made.
+        let _ = self.registries.set(registries);
+    }
+
+    fn engine(&self) -> Result<&Engine, Failure> {
+        if let Some(engine) = self.engine.get() {
+            return Ok(engine);
+        }
+        let engine = Engine::new(self.config.clone())
+            .map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
+        Ok(self.engine.get_or_init(|| engine))
+    }
+
+    /// Names that need no download: bundled and configured ones.
+    pub(crate) fn names(&self) -> Result<Vec<String>, Failure> {
+        let mut names = BUNDLE.names().map_err(artifact_failure)?;
+        names.extend(self.named.keys().cloned());
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The client that moves plugin artifacts.
+    pub(crate) fn remote(&self) -> &Remote {
+        &self.sources.remote
+    }
+
+    /// The component behind a name or reference.
+    pub(crate) async fn fetch(&self, reference: &str, refresh: bool) -> Result<Artifact, Failure> {
+        let reference = self.named.get(reference).map_or(reference, |plugin| &plugin.from);
+        let parsed: PluginReference = reference.parse().map_err(artifact_failure)?;
+        self.sources.load(&parsed, refresh).await.map_err(artifact_failure)
+    }
+
+    /// Loads a plugin without asking what it may do.
+    pub(crate) async fn inspect(&self, reference: &str) -> Result<Plugin, Failure> {
+        let artifact = self.fetch(reference, false).await?;
+        let bundled = !self.named.contains_key(reference)
+            && matches!(reference.parse(), Ok(PluginReference::Bundled(_)));
+        let trust = if bundled { Trust::Bundled } else { Trust::Stranger };
+        let wasm = Wasm::Bytes(artifact.component.to_vec().into());
+        self.engine()?.load(reference, wasm, trust).await.map_err(|error| load_failure(reference, error))
+    }
+
+    /// Loads bytes that are not a plugin of this user yet.
+    pub(crate) async fn check(&self, name: &str, bytes: &[u8]) -> Result<Plugin, Failure> {
+        let wasm = Wasm::Bytes(bytes.into());
+        self.engine()?.load(name, wasm, Trust::Stranger).await.map_err(|error| load_failure(name, error))
+    }
+
+    /// A plugin ready to be called: refused if it asks for more than it was granted.
+    pub(crate) async fn load(&self, reference: &str) -> Result<Ready, Failure> {
+        let known = |ready: &HashMap<String, Ready>| ready.get(reference).cloned();
+        if let Some(ready) = known(&self.ready.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(ready);
+        }
+        let plugin = self.inspect(reference).await?;
+        let allowed = self.allowed(reference)?;
+        let ungranted = plugin.ungranted(&allowed);
+        if !ungranted.is_empty() {
+            let message = format!("the plugin {reference} asks for what it was not granted");
+            let failure = Failure::new(Exit::Refused, message);
+            return Err(ungranted.iter().fold(failure, |failure, one| failure.cause(one.to_string())));
+        }
+        let mut context = CallContext::new(self.store.clone());
+        context.reporter = self.reporter.clone();
+        context.grants = plugin.grants(&allowed);
+        context.project.clone_from(&self.project);
+        context.cancel = Some(self.cancel.clone());
+        if let Some(registries) = self.registries.get() {
+            context.registries = Some(Arc::new(registries.clone()));
+        }
+        let ready = Ready { plugin, context };
+        let mut all = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(all.entry(reference.to_owned()).or_insert(ready).clone())
+    }
+
+    /// What the user allows a plugin: bundled ones what they ask for, others what is written down.
+    fn allowed(&self, reference: &str) -> Result<Scopes, Failure> {
+        if let Some(plugin) = self.named.get(reference) {
+            let map = plugin.allow.clone().into_iter().collect();
+            return Scopes::allow(&map).map_err(|error| {
+                Failure::usage(format!("what the plugin {reference} is allowed cannot be read: {error}"))
+            });
+        }
+        match reference.parse() {
+            Ok(PluginReference::Bundled(_)) => Ok(Scopes::everything()),
+            _ => Ok(Scopes::default()),
+        }
+    }
+
+    /// Lets a builder describe images.
+    pub(crate) async fn build(
+        &self,
+        builder: &Ready,
+        build: &Build,
+        request: BuildRequest,
+    ) -> Result<Vec<BuiltImage>, Failure> {
+        let context = builder.in_build(build);
+        builder.plugin.build(&context, request).await.map_err(call_failure)
+    }
+
+    /// Lets a task do its work.
+    pub(crate) async fn task(&self, task: &Ready, build: &Build, request: TaskRequest) -> Result<TaskOutputs, CallError> {
+        task.plugin.run_task(&task.in_build(build), request).await
+    }
+}
+
+impl Ready {
+    fn in_build(&self, build: &Build) -> CallContext {
+        let options = build.options();
+        CallContext {
+            build: Some(build.clone()),
+            secrets: options.secrets.clone(),
+            reporter: options.reporter.clone(),
+            cancel: Some(options.cancel.clone()),
+            ..self.context.clone()
+        }
+    }
+}
+
+#[async_trait]
+impl Backends for Plugins {
+    async fn backend(&self, plugin: &str) -> Result<Arc<dyn RegistryBackend>, Error> {
+        let ready = self.load(plugin).await.map_err(Failure::into_error)?;
+        Ok(Arc::new(RegistryPlugin::new(ready.plugin, ready.context)?))
+    }
+}
+
+/// A failure of a plugin call as the command's failure; refusals, crashes and limits keep their own words.
+pub(crate) fn call_failure(error: CallError) -> Failure {
+    Error::from(error).into()
+}
+
+/// A failure around artifacts: wrong names are usage, registries are the environment.
+pub(crate) fn artifact_failure(error: cooperage_engine::artifact::Error) -> Failure {
+    use cooperage_engine::artifact::Error as Artifact;
+    let exit = match &error {
+        Artifact::Reference { .. } | Artifact::NotFound(_) | Artifact::Invalid { .. } => Exit::Usage,
+        Artifact::Digest { .. } => Exit::Refused,
+        _ => Exit::Environment,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+fn load_failure(name: &str, error: LoadError) -> Failure {
+    Failure::new(Exit::Usage, error.to_string()).context(format!("the plugin {name} cannot be loaded"))
+}
