@@ -88,7 +88,7 @@ fn http_date(text: &str) -> Option<u64> {
     Some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
-/// Not for secrets: the seed of the standard library's hash tables, which WASI's random source gives.
+/// Not for secrets: the seed of the standard library's hash tables, which WASI gives.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
