@@ -97,6 +97,13 @@ fn blobs_that_are_not_what_they_should_be() {
 }
 
 #[test]
+fn a_blob_that_does_not_end_is_cut_off() {
+    let world = script(|_| Some(reply(200).body(vec![0; 1 << 20])));
+    let error = get_blob(&world, &noise(1500)).unwrap_err();
+    assert_eq!(error.context, ["it has more than the announced 1500 bytes"]);
+}
+
+#[test]
 fn a_part_from_another_place_is_refused() {
     let bytes = noise(10_000);
     for range in ["bytes 4000-9999/10000", "bytes 3000-9998/9999", "nonsense", ""] {
