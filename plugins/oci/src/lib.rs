@@ -19,7 +19,7 @@ pub mod tokens;
 pub mod upload;
 
 use cooperage_sdk::prelude::*;
-use cooperage_sdk::roles::registry::Uploaded;
+use cooperage_sdk::roles::registry::Arrival;
 
 use client::{Actions, Client};
 
@@ -56,7 +56,7 @@ impl Registry for Oci {
         blobs::get(&client(repository, Actions::Pull)?, blob)
     }
 
-    fn put_blob(repository: &Repository, blob: &Descriptor, mount_from: &[String]) -> Result<Uploaded> {
+    fn put_blob(repository: &Repository, blob: &Descriptor, mount_from: &[String]) -> Result<Arrival> {
         let client = client(repository, Actions::Push)?;
         upload::put(&client.also_pull_from(mount_from), blob, mount_from)
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use cooperage_sdk::events::Step;
 use cooperage_sdk::http::Url;
-use cooperage_sdk::roles::registry::Uploaded;
+use cooperage_sdk::roles::registry::Arrival;
 use cooperage_sdk::{Context, Descriptor, Error, ErrorKind, Result};
 
 use crate::blobs::{has, short};
@@ -47,11 +47,11 @@ struct Upload<'a> {
 ///
 /// # Errors
 /// Those of the registry; `not-found` if the store lacks it.
-pub fn put(client: &Client, blob: &Descriptor, mount_from: &[String]) -> Result<Uploaded> {
+pub fn put(client: &Client, blob: &Descriptor, mount_from: &[String]) -> Result<Arrival> {
     names::check_digest(&blob.digest)?;
     let what = format!("cannot push {} to {}", blob.digest, client.name());
     if has(client, &blob.digest).context(&what)? {
-        return Ok(Uploaded::Exists);
+        return Ok(Arrival::Exists);
     }
     match client.edge().store.stat(&blob.digest)? {
         Some(size) if size == blob.size => {}
@@ -63,7 +63,7 @@ pub fn put(client: &Client, blob: &Descriptor, mount_from: &[String]) -> Result<
     let mut session = None;
     for from in candidates(client, mount_from) {
         match mount(client, blob, from)? {
-            Mount::Done => return Ok(Uploaded::Mounted),
+            Mount::Done => return Ok(Arrival::Mounted),
             Mount::Begun(begun) => {
                 if let Some(Session { url, .. }) = session.replace(begun) {
                     abandon(client, url);
@@ -75,7 +75,7 @@ pub fn put(client: &Client, blob: &Descriptor, mount_from: &[String]) -> Result<
     let step = Rc::new(Step::new(format!("push {} to {}", short(&blob.digest), client.name())));
     let upload = Upload { client, blob, step, what };
     upload.run(session).inspect_err(|error| upload.step.fail(&error.message))?;
-    Ok(Uploaded::Uploaded)
+    Ok(Arrival::Uploaded)
 }
 
 fn candidates<'n>(client: &Client, names: &'n [String]) -> impl Iterator<Item = &'n String> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use cooperage_plugin_oci::client::{self, Actions, Client};
 use cooperage_plugin_oci::{blobs, lists, manifests, upload};
 use cooperage_sdk::ErrorKind;
-use cooperage_sdk::roles::registry::{Repository, Uploaded};
+use cooperage_sdk::roles::registry::{Arrival, Repository};
 use support::sockets::Sockets;
 use support::{World, digest, noise, password};
 
@@ -146,10 +146,10 @@ fn blobs_are_sent_once_and_mounted_from_elsewhere() {
         let client = world.client(repository, Actions::Push).also_pull_from(from);
         upload::put(&client, &blob, from).unwrap()
     };
-    assert_eq!(put(&first, &[]), Uploaded::Uploaded);
-    assert_eq!(put(&first, &[]), Uploaded::Exists);
-    assert_eq!(put(&second, &["nowhere".into(), "a".into()]), Uploaded::Mounted);
-    assert_eq!(put(&repository(&server, "c"), &["nowhere".into()]), Uploaded::Uploaded);
+    assert_eq!(put(&first, &[]), Arrival::Uploaded);
+    assert_eq!(put(&first, &[]), Arrival::Exists);
+    assert_eq!(put(&second, &["nowhere".into(), "a".into()]), Arrival::Mounted);
+    assert_eq!(put(&repository(&server, "c"), &["nowhere".into()]), Arrival::Uploaded);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn large_blobs_go_in_parts_and_go_on_after_a_fault() {
         let blob = here.keep(&noise(20_000_001), "application/octet-stream");
         let repository = Repository { options, ..repository(&server, name) };
         here.http.cut.set(cut);
-        assert_eq!(upload::put(&here.client(&repository, Actions::Push), &blob, &[]).unwrap(), Uploaded::Uploaded);
+        assert_eq!(upload::put(&here.client(&repository, Actions::Push), &blob, &[]).unwrap(), Arrival::Uploaded);
         assert_eq!(here.pauses.borrow().len(), usize::from(cut.is_some()), "{name}");
         assert_eq!(here.http.cut.get(), None);
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cooperage_plugin_oci::client::Actions;
 use cooperage_plugin_oci::{blobs, manifests, upload};
-use cooperage_sdk::roles::registry::{Repository, Uploaded};
+use cooperage_sdk::roles::registry::{Arrival, Repository};
 use cooperage_sdk::{Error, ErrorKind};
 use support::{Reply, Script, Seen, World, descriptor, digest, noise, password, reply, repository, script};
 
@@ -315,12 +315,7 @@ fn uploads(
     (world, state)
 }
 
-fn put(
-    world: &World<Script>,
-    bytes: &[u8],
-    options: &[(&str, &str)],
-    from: &[&str],
-) -> cooperage_sdk::Result<Uploaded> {
+fn put(world: &World<Script>, bytes: &[u8], options: &[(&str, &str)], from: &[&str]) -> cooperage_sdk::Result<Arrival> {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let repository = Repository { options, ..app() };
     let from: Vec<String> = from.iter().map(|name| (*name).to_owned()).collect();
@@ -332,13 +327,13 @@ fn put(
 fn small_blobs_take_one_request() {
     let bytes = noise(1000);
     let (world, state) = uploads(|_, _| None);
-    assert_eq!(put(&world, &bytes, &[], &[]).unwrap(), Uploaded::Uploaded);
+    assert_eq!(put(&world, &bytes, &[], &[]).unwrap(), Arrival::Uploaded);
     assert_eq!(state.borrow().stored.as_ref(), Some(&bytes));
     let lines = world.lines();
     assert_eq!(lines.len(), 3);
     let digest = digest(&bytes).replace(':', "%3A");
     assert_eq!(lines[2], format!("PUT https://registry.example/up/1?s=1&digest={digest}"));
-    assert_eq!(put(&world, &bytes, &[], &[]).unwrap(), Uploaded::Exists);
+    assert_eq!(put(&world, &bytes, &[], &[]).unwrap(), Arrival::Exists);
 }
 
 #[test]
@@ -429,17 +424,17 @@ fn mounts() {
     let mounts =
         |has: &'static str| uploads(move |seen, _| seen.url.contains(&format!("from={has}")).then(|| Some(reply(201))));
     let (world, state) = mounts("b");
-    assert_eq!(put(&world, &bytes, &[], &["a", "app", "b", "c"]).unwrap(), Uploaded::Mounted);
+    assert_eq!(put(&world, &bytes, &[], &["a", "app", "b", "c"]).unwrap(), Arrival::Mounted);
     assert_eq!(state.borrow().sessions, 1);
     assert_eq!(world.lines().iter().filter(|line| line.starts_with("POST")).count(), 2);
 
     // The session that a refused mount opens is used.
     let (world, state) = mounts("nowhere");
-    assert_eq!(put(&world, &bytes, &[], &["a"]).unwrap(), Uploaded::Uploaded);
+    assert_eq!(put(&world, &bytes, &[], &["a"]).unwrap(), Arrival::Uploaded);
     assert_eq!((state.borrow().sessions, world.lines().len()), (1, 3));
 
     let (world, _) = uploads(|seen, _| seen.url.contains("mount=").then(|| Some(reply(403))));
-    assert_eq!(put(&world, &bytes, &[], &["a"]).unwrap(), Uploaded::Uploaded);
+    assert_eq!(put(&world, &bytes, &[], &["a"]).unwrap(), Arrival::Uploaded);
 }
 
 #[test]

@@ -33,9 +33,14 @@ pub(super) fn send(request: Request) -> Result<Response> {
         .and_then(|()| outgoing.set_authority(Some(url.authority())))
         .and_then(|()| outgoing.set_path_with_query(Some(&path)))
         .map_err(|()| Error::invalid_input(format!("{method} {url} cannot be sent")))?;
-    let sink = outgoing.body().map_err(|()| Error::internal("the body of a request was taken before"))?;
+    // A body that was taken counts as one of unknown length, even if nothing is ever written to it.
+    let taken = |()| Error::internal("the body of a request was taken before");
+    let sink = if length > 0 { Some(outgoing.body().map_err(taken)?) } else { None };
     let answer = outgoing_handler::handle(outgoing, options(timeouts)?).map_err(|code| fault::of_code(&code, &url))?;
-    let unsent = feed(sink, &mut body, &answer)?;
+    let unsent = match sink {
+        Some(sink) => feed(sink, &mut body, &answer)?,
+        None => None,
+    };
     let response = wait(&answer, &url)?;
     Response::new(response, url, unsent)
 }
@@ -45,21 +50,20 @@ pub(super) fn send(request: Request) -> Result<Response> {
 /// A broken stream is no error here: the answer, or the fault of the exchange, says why it broke.
 fn feed(sink: OutgoingBody, body: &mut Body, answer: &FutureIncomingResponse) -> Result<Option<OutgoingBody>> {
     let length = body.length();
-    if length > 0 {
-        let stream = sink.write().map_err(|()| Error::internal("the body of a request was taken before"))?;
-        let mut sent = 0;
-        while sent < length {
-            let Some(room) = room(&stream, answer) else { return Ok(Some(sink)) };
-            let chunk = body.chunk(sent, room)?;
-            if stream.write(&chunk).is_err() {
-                return Ok(Some(sink));
-            }
-            sent += chunk.len() as u64;
-        }
-        if stream.flush().is_err() || room(&stream, answer).is_none() {
+    let stream = sink.write().map_err(|()| Error::internal("the body of a request was taken before"))?;
+    let mut sent = 0;
+    while sent < length {
+        let Some(room) = room(&stream, answer) else { return Ok(Some(sink)) };
+        let chunk = body.chunk(sent, room)?;
+        if stream.write(&chunk).is_err() {
             return Ok(Some(sink));
         }
+        sent += chunk.len() as u64;
     }
+    if stream.flush().is_err() || room(&stream, answer).is_none() {
+        return Ok(Some(sink));
+    }
+    drop(stream);
     // An error shows in the answer as well, with more to say.
     let _ = OutgoingBody::finish(sink, None);
     Ok(None)

@@ -37,7 +37,7 @@ pub trait Registry {
     ///
     /// # Errors
     /// Those of the far side.
-    fn put_blob(repository: &Repository, blob: &Descriptor, mount_from: &[String]) -> Result<Uploaded>;
+    fn put_blob(repository: &Repository, blob: &Descriptor, mount_from: &[String]) -> Result<Arrival>;
 
     /// Whether the repository has a blob; assumed not if this is not implemented, so that blobs are sent.
     ///
@@ -87,7 +87,7 @@ pub trait Registry {
 
 /// How a blob got to the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Uploaded {
+pub enum Arrival {
     /// It was there.
     Exists,
     /// The registry took it from another of its repositories.
@@ -96,7 +96,7 @@ pub enum Uploaded {
     Uploaded,
 }
 
-impl Uploaded {
+impl Arrival {
     /// The word of the contract.
     #[must_use]
     pub fn as_str(self) -> &'static str {
