@@ -6,7 +6,7 @@
 /// What plugins may import.
 pub mod imports {
     wasmtime::component::bindgen!({
-        path: "wit/cooperage-plugin-0.1.0",
+        path: "../../wit/cooperage-plugin-0.1.0",
         world: "imports",
         imports: {
             "cooperage:plugin/events": trappable,
@@ -42,7 +42,7 @@ pub mod imports {
 /// A plugin that builds images.
 pub mod builder {
     wasmtime::component::bindgen!({
-        path: "wit/cooperage-plugin-0.1.0",
+        path: "../../wit/cooperage-plugin-0.1.0",
         world: "builder-plugin",
         imports: { default: async | trappable },
         exports: { default: async },
@@ -62,7 +62,7 @@ pub mod builder {
 /// A plugin that does a step of a flow.
 pub mod task {
     wasmtime::component::bindgen!({
-        path: "wit/cooperage-plugin-0.1.0",
+        path: "../../wit/cooperage-plugin-0.1.0",
         world: "task-plugin",
         imports: { default: async | trappable },
         exports: { default: async },
@@ -82,7 +82,7 @@ pub mod task {
 /// A plugin that keeps images somewhere.
 pub mod registry {
     wasmtime::component::bindgen!({
-        path: "wit/cooperage-plugin-0.1.0",
+        path: "../../wit/cooperage-plugin-0.1.0",
         world: "registry-plugin",
         imports: { default: async | trappable },
         exports: { default: async },
