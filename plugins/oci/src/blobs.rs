@@ -41,7 +41,7 @@ pub fn get(client: &Client, blob: &Descriptor) -> Result<()> {
     if client.edge().store.stat(&blob.digest)?.is_some() {
         return Ok(());
     }
-    let step = Step::new(format!("pull {} from {}", short(&blob.digest), client.name()));
+    let step = Step::new(format!("download {}", short(&blob.digest)));
     let what = format!("cannot fetch {} from {}", blob.digest, client.name());
     step.run(|step| transfer(client, blob, step, &what))
 }

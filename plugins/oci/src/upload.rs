@@ -9,7 +9,7 @@ use std::rc::Rc;
 use cooperage_sdk::events::Step;
 use cooperage_sdk::http::Url;
 use cooperage_sdk::roles::registry::Arrival;
-use cooperage_sdk::{Context, Descriptor, Error, ErrorKind, Result};
+use cooperage_sdk::{Descriptor, Error, ErrorKind, Result};
 
 use crate::blobs::{has, short};
 use crate::client::{Client, Request};
@@ -50,7 +50,7 @@ struct Upload<'a> {
 pub fn put(client: &Client, blob: &Descriptor, mount_from: &[String]) -> Result<Arrival> {
     names::check_digest(&blob.digest)?;
     let what = format!("cannot push {} to {}", blob.digest, client.name());
-    if has(client, &blob.digest).context(&what)? {
+    if has(client, &blob.digest)? {
         return Ok(Arrival::Exists);
     }
     match client.edge().store.stat(&blob.digest)? {
@@ -72,7 +72,7 @@ pub fn put(client: &Client, blob: &Descriptor, mount_from: &[String]) -> Result<
             Mount::Refused => {}
         }
     }
-    let step = Rc::new(Step::new(format!("push {} to {}", short(&blob.digest), client.name())));
+    let step = Rc::new(Step::new(format!("upload {}", short(&blob.digest))));
     let upload = Upload { client, blob, step, what };
     upload.run(session).inspect_err(|error| upload.step.fail(&error.message))?;
     Ok(Arrival::Uploaded)
