@@ -19,10 +19,11 @@ use std::io::{self, BufRead, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use crate::layer::extract::UnpackOptions;
+pub use crate::layer::Compression;
 use crate::layer::builder::Names;
 use crate::layer::decode::{self, StreamReader};
-use crate::layer::{Compression, Limits, Toc, archive, fault};
+pub use crate::layer::extract::UnpackOptions;
+use crate::layer::{Limits, Toc, archive, fault};
 use crate::media_types;
 use crate::{BlobWriter, Blobs, Descriptor, Digest, Error, Result};
 use lock::Lock;

@@ -45,7 +45,7 @@ pub fn is_archive_file(file: impl Read + Send) -> bool {
     if !read.is_ok_and(|length| length == header.len()) || header.iter().all(|&byte| byte == 0) {
         return false;
     }
-    TarReader::new(&header[..], Limits::default()).is_at_header()
+    TarReader::new(&header[..], Limits::default()).into_header_check()
 }
 
 /// The same for the first bytes of a file. A few KiB suffice, but for bzip2, which needs up to 900 KiB to say anything.

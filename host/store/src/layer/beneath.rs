@@ -14,8 +14,7 @@ use super::entry::split;
 
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
-const RESOLVE: ResolveFlags =
-    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 
 /// Opens `path` below `root`. The empty path is `root` itself; an absolute one, or one with `..`, fails.
 pub(crate) fn open(root: BorrowedFd<'_>, path: &[u8], flags: OFlags, mode: u32) -> Result<OwnedFd, Errno> {

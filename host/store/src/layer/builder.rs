@@ -201,7 +201,8 @@ impl Builder {
     }
 
     fn insert_link(&mut self, path: Vec<u8>, written: &[u8], link: &[u8]) -> io::Result<()> {
-        let outside = || malformed(format!("{} is a hard link out of the layer, to {}", display(written), display(link)));
+        let outside =
+            || malformed(format!("{} is a hard link out of the layer, to {}", display(written), display(link)));
         let target = clean(link).ok_or_else(outside)?;
         let (parent, name) = split_key(&target);
         let target = self.place(link, parent, name)?;
@@ -346,7 +347,11 @@ fn to_path(key: &[u8]) -> Vec<u8> {
 
 fn bounds(key: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     let edge = |last| [key, &[last]].concat();
-    if key.is_empty() { (Bound::Excluded(Vec::new()), Bound::Unbounded) } else { (Bound::Excluded(edge(0)), Bound::Excluded(edge(1))) }
+    if key.is_empty() {
+        (Bound::Excluded(Vec::new()), Bound::Unbounded)
+    } else {
+        (Bound::Excluded(edge(0)), Bound::Excluded(edge(1)))
+    }
 }
 
 /// What is below `key`.

@@ -62,8 +62,8 @@ impl Default for Compression {
 #[derive(Debug)]
 pub(crate) struct Compressed {
     pub(crate) diff_id: Digest,
-    pub(crate) blob: Digest,
-    pub(crate) size: u64,
+    /// The blob, whole, but not yet in the store.
+    pub(crate) blob: BlobWriter,
     /// Digests of the files that the stream was said to hold, by their place in the table of contents.
     pub(crate) files: Vec<(usize, Digest)>,
 }
@@ -106,13 +106,9 @@ pub(crate) fn compress<T>(
         (product, diff_id, files, packed.join().expect("compression does not panic"))
     });
     // When writing the blob failed, the producer only saw a closed pipeline.
-    let blob = match (packed, product.is_err()) {
-        (Ok(blob), _) => blob,
-        (Err(error), _) => return Err(fault::io("writing", "the blob of a layer")(error)),
-    };
+    let blob = packed.map_err(fault::io("writing", "the blob of a layer"))?;
     let product = product?;
-    let (blob, size) = blob.commit(None)?;
-    Ok((product, Compressed { diff_id, blob, size, files }))
+    Ok((product, Compressed { diff_id, blob, files }))
 }
 
 fn hash_stream(input: &Receiver<Box<Block>>, output: &Sender<Box<Block>>) -> Digest {
@@ -207,12 +203,27 @@ fn deflate_block(deflate: &mut Compress, block: &mut Block) -> io::Result<()> {
         let taken = deflate.total_in() as usize == block.filled;
         // With room left over, the flush is complete too.
         if taken && block.packed.len() < block.packed.capacity() {
+            if block.packed.len() > block.filled {
+                store_block(block);
+            }
             return Ok(());
         }
         if matches!(status, Status::StreamEnd) {
             return Err(io::Error::other("deflate ended early"));
         }
         block.packed.reserve(block.packed.capacity() / 2 + 1024);
+    }
+}
+
+/// Puts incompressible data into stored deflate blocks: the fast levels would make it larger by a twentieth.
+fn store_block(block: &mut Block) {
+    block.packed.clear();
+    for part in block.data[..block.filled].chunks(0xffff) {
+        let length = part.len() as u16;
+        block.packed.push(0);
+        block.packed.extend_from_slice(&length.to_le_bytes());
+        block.packed.extend_from_slice(&(!length).to_le_bytes());
+        block.packed.extend_from_slice(part);
     }
 }
 
@@ -245,4 +256,87 @@ fn gzip_into(
     blob.write_all(&crc.sum().to_le_bytes())?;
     blob.write_all(&length.to_le_bytes())?;
     Ok(blob)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Blobs;
+    use crate::layer::blocks::BLOCK;
+    use std::io::Read;
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1u64;
+        let mut step = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            b"abcdefgh 0123456"[(state >> 60) as usize]
+        };
+        (0..length).map(|_| step()).collect()
+    }
+
+    /// The blob of `data`, written in pieces of `piece` bytes.
+    fn blob(data: &[u8], compression: Compression, threads: usize, piece: usize) -> Vec<u8> {
+        let temp = tempfile::tempdir().unwrap();
+        let blobs = Blobs::at(temp.path()).unwrap();
+        let write = |out: &mut BlockWriter| {
+            data.chunks(piece).try_for_each(|part| out.write_all(part)).map_err(fault::io("writing", "a test"))
+        };
+        let ((), made) = compress(blobs.writer().unwrap(), compression, threads, write).unwrap();
+        assert_eq!(made.diff_id, Digest::of(data));
+        let (digest, size) = made.blob.commit(None).unwrap();
+        blobs.read(&digest, size).unwrap()
+    }
+
+    #[test]
+    fn output_does_not_depend_on_threads_or_writes() {
+        let data = noise(9 * BLOCK + 12345);
+        for compression in [Compression::None, Compression::GZIP, Compression::Gzip { level: 9 }, Compression::ZSTD] {
+            let one = blob(&data, compression, 1, 1 << 20);
+            for (threads, piece) in [(2, 1000), (3, BLOCK), (8, BLOCK + 1)] {
+                assert!(blob(&data, compression, threads, piece) == one, "{compression:?} with {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn every_length_is_read_back_as_one_member() {
+        for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 7] {
+            let data = noise(length);
+            let mut back = Vec::new();
+            flate2::read::GzDecoder::new(&blob(&data, Compression::GZIP, 2, 4096)[..]).read_to_end(&mut back).unwrap();
+            assert!(back == data, "{length}");
+            assert!(zstd::decode_all(&blob(&data, Compression::ZSTD, 2, 4096)[..]).unwrap() == data, "{length}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_do_not_compress_fit() {
+        let mut state = 1u64;
+        let random = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 56) as u8
+        });
+        let data: Vec<u8> = random.take(2 * BLOCK + 5).collect();
+        for level in 1..=9 {
+            let mut back = Vec::new();
+            let packed = blob(&data, Compression::Gzip { level }, 2, 65536);
+            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut back).unwrap();
+            assert!(back == data, "level {level}");
+            assert!(packed.len() < data.len() + data.len() / 100, "level {level}: {}", packed.len());
+        }
+    }
+
+    #[test]
+    fn a_failing_producer_ends_the_pipeline() {
+        let temp = tempfile::tempdir().unwrap();
+        let blobs = Blobs::at(temp.path()).unwrap();
+        for compression in [Compression::None, Compression::GZIP, Compression::ZSTD] {
+            let failed = compress(blobs.writer().unwrap(), compression, 2, |out| -> Result<()> {
+                out.zeros(5 * BLOCK).map_err(fault::io("writing", "a test"))?;
+                Err(crate::Error::NotFound { what: "the rest".to_owned() })
+            });
+            assert!(matches!(failed, Err(crate::Error::NotFound { .. })));
+        }
+        assert!(blobs.list().unwrap().is_empty());
+    }
 }

@@ -48,14 +48,17 @@ pub(crate) fn decompressor<'a>(mut input: impl Read + Send + 'a) -> io::Result<(
     head.truncate(length);
     let format = Format::of(&head);
     let input = Cursor::new(head).chain(input);
-    Ok((format, match format {
-        Format::Plain => Box::new(input),
-        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ, input))),
-        Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(BufReader::with_capacity(READ, input))),
-        Format::Xz => Box::new(lzma_rust2::XzReader::new(BufReader::with_capacity(READ, input), true)),
-        // The decoder refuses windows above 128 MiB by itself.
-        Format::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(READ, input))?),
-    }))
+    Ok((
+        format,
+        match format {
+            Format::Plain => Box::new(input),
+            Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ, input))),
+            Format::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(BufReader::with_capacity(READ, input))),
+            Format::Xz => Box::new(lzma_rust2::XzReader::new(BufReader::with_capacity(READ, input), true)),
+            // The decoder refuses windows above 128 MiB by itself.
+            Format::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(READ, input))?),
+        },
+    ))
 }
 
 /// A piece of the decompressed stream, or why there is none.

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, UTIME_OMIT, XattrFlags, makedev};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, makedev};
 use rustix::io::Errno;
 
 use super::beneath::{self, Parents};
@@ -185,8 +185,8 @@ impl Target {
             let mut path = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
             path.extend_from_slice(name);
             for (name, value) in &entry.xattrs {
-                if let Err(Error::Io { source, .. }) =
-                    self.attribute(entry, name, || rustix::fs::lsetxattr(&path[..], &name[..], value, XattrFlags::empty()))
+                if let Err(Error::Io { source, .. }) = self
+                    .attribute(entry, name, || rustix::fs::lsetxattr(&path[..], &name[..], value, XattrFlags::empty()))
                 {
                     return Err(Errno::from_io_error(&source).unwrap_or(Errno::IO));
                 }

@@ -70,7 +70,7 @@ impl<R: BufRead> TarReader<R> {
     }
 
     /// Whether what comes next is a sound header.
-    pub(crate) fn is_at_header(mut self) -> bool {
+    pub(crate) fn into_header_check(mut self) -> bool {
         matches!(self.header(), Ok(Some(_)))
     }
 
@@ -222,7 +222,8 @@ impl<R: BufRead> TarReader<R> {
             None => (signed(&bytes[136..148], "time")?, 0),
         };
         let device = matches!(kind, Type::CharDevice | Type::BlockDevice);
-        let number = |range: std::ops::Range<usize>, what| if device { id(field(&bytes[range], what)?, what) } else { Ok(0) };
+        let number =
+            |range: std::ops::Range<usize>, what| if device { id(field(&bytes[range], what)?, what) } else { Ok(0) };
         Ok(Record {
             kind,
             size,
@@ -327,7 +328,11 @@ fn pax_value(key: &[u8], value: &[u8], extensions: &mut Extensions, limits: &Lim
     // An empty value takes back an earlier one.
     let empty = value.is_empty();
     let name = |value: &[u8]| {
-        if value.len() > limits.path { Err(limit(format!("a name has more than {} bytes", limits.path))) } else { Ok(()) }
+        if value.len() > limits.path {
+            Err(limit(format!("a name has more than {} bytes", limits.path)))
+        } else {
+            Ok(())
+        }
     };
     match key {
         b"path" => {

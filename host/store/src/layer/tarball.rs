@@ -92,7 +92,8 @@ fn name(entry: &Entry) -> Result<Vec<u8>> {
     if entry.path.split(|&byte| byte == b'/').any(|part| part.starts_with(WHITEOUT)) {
         return Err(Error::Unsupported {
             what: display(&entry.path),
-            why: "names that begin with .wh. mean deletions in image layers, so a layer cannot hold such a file".to_owned(),
+            why: "names that begin with .wh. mean deletions in image layers, so a layer cannot hold such a file"
+                .to_owned(),
         });
     }
     Ok(match entry.kind {

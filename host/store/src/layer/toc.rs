@@ -344,7 +344,8 @@ mod tests {
 
     #[test]
     fn missing_parents_are_added_once() {
-        let toc = Toc::new(vec![Entry::file("a/b/c", 0o644, 1), Entry::file("a/b/d", 0o644, 1), Entry::file("z", 0, 0)]);
+        let toc =
+            Toc::new(vec![Entry::file("a/b/c", 0o644, 1), Entry::file("a/b/d", 0o644, 1), Entry::file("z", 0, 0)]);
         assert_eq!(paths(&toc), ["a", "a/b", "a/b/c", "a/b/d", "z"]);
         assert_eq!(toc.get(b"a").map(|entry| (entry.mode, entry.is_directory())), Some((0o755, true)));
     }

@@ -68,7 +68,10 @@ impl Walk {
             }
             below.extend_from_slice(name.to_bytes());
             if below.len() > self.limits.path || self.entries.len() as u64 > self.limits.entries {
-                return Err(Error::Exceeds { what: display(&below), why: "too many files, or too long a path".to_owned() });
+                return Err(Error::Exceeds {
+                    what: display(&below),
+                    why: "too many files, or too long a path".to_owned(),
+                });
             }
             if self.item(directory.as_fd(), name, &below)? {
                 todo.push(below);

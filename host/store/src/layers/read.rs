@@ -136,7 +136,8 @@ impl Layers {
                 let (place, entry) = files[at];
                 let start = offset(entry);
                 // The same file may be wanted twice, under several names.
-                let same = files[at..].iter().take_while(|(_, other)| start > 0 && offset(other) == start).count().max(1);
+                let same =
+                    files[at..].iter().take_while(|(_, other)| start > 0 && offset(other) == start).count().max(1);
                 if entry.size() > 0 {
                     stream.seek(start)?;
                 }
@@ -257,9 +258,9 @@ impl Read for Part<'_> {
 /// The regular file at `path`, or the one that a hard link there names.
 fn file_of<'a>(toc: &'a Toc, id: &LayerId, path: &[u8]) -> Result<&'a Entry> {
     let found = toc.get(path).and_then(|entry| toc.resolve(entry));
-    found.filter(|file| matches!(file.kind, Kind::File { .. })).ok_or_else(|| Error::NotFound {
-        what: format!("the file {} of the layer {}", display(path), id.0),
-    })
+    found
+        .filter(|file| matches!(file.kind, Kind::File { .. }))
+        .ok_or_else(|| Error::NotFound { what: format!("the file {} of the layer {}", display(path), id.0) })
 }
 
 fn digest(entry: &Entry) -> Option<Digest> {

@@ -73,7 +73,8 @@ impl Layers {
             check(toc, index, digest, &contents[index])?;
             toc.learn(index, Some(digest), 0);
         }
-        let descriptor = Descriptor::new(seal.compression.media_type(), made.blob, made.size);
+        let (digest, size) = made.blob.commit(None)?;
+        let descriptor = Descriptor::new(seal.compression.media_type(), digest, size);
         Ok(Sealed { descriptor, diff_id: made.diff_id })
     }
 }

@@ -188,16 +188,17 @@ fn order_links(entries: &mut [(Entry, Source)]) -> Result<()> {
             let why = format!("it is a hard link to {}, which is no file of this layer", display(&target));
             return Err(Error::Invalid { what, why });
         };
-        if names[0] > file {
-            continue;
+        let first = names[0].min(file);
+        if first != file {
+            let (before, after) = entries.split_at_mut(file);
+            std::mem::swap(&mut before[first], &mut after[0]);
+            std::mem::swap(&mut before[first].0.path, &mut after[0].0.path);
         }
-        let first = names[0];
-        let path = entries[first].0.path.clone();
-        let (before, after) = entries.split_at_mut(file);
-        std::mem::swap(&mut before[first].0.kind, &mut after[0].0.kind);
-        std::mem::swap(&mut before[first].1, &mut after[0].1);
-        for at in names.into_iter().skip(1).chain([file]) {
-            entries[at].0.kind = Kind::Hardlink { target: path.clone() };
+        // The names of a file share its metadata, whatever was said of each.
+        let shared = entries[first].0.clone();
+        for at in names.into_iter().chain([file]).filter(|&at| at != first) {
+            let path = std::mem::take(&mut entries[at].0.path);
+            entries[at].0 = Entry { path, kind: Kind::Hardlink { target: shared.path.clone() }, ..shared.clone() };
         }
     }
     Ok(())
@@ -205,13 +206,7 @@ fn order_links(entries: &mut [(Entry, Source)]) -> Result<()> {
 
 /// Creates one file. A file of the host is read, so that it can be hashed and checked; what lies in the store was checked
 /// when it came, so the kernel may copy it, or share its blocks.
-fn copy_file(
-    target: &Target,
-    toc: &Toc,
-    index: usize,
-    content: &Content,
-    buffer: &mut [u8],
-) -> Result<Option<Digest>> {
+fn copy_file(target: &Target, toc: &Toc, index: usize, content: &Content, buffer: &mut [u8]) -> Result<Option<Digest>> {
     let entry = &toc.entries()[index];
     let size = entry.size();
     let mut output = target.file(entry)?;
@@ -242,7 +237,9 @@ fn copy_in_kernel(input: &Opened, output: &File, size: u64) -> std::result::Resu
         match rustix::fs::copy_file_range(file, Some(&mut from), output, Some(&mut to), wanted) {
             Ok(0) => return Err(Errno::IO),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) if to == 0 => return Ok(false),
+            Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) if to == 0 => {
+                return Ok(false);
+            }
             Err(errno) => return Err(errno),
         }
     }
