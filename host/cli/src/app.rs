@@ -22,7 +22,8 @@ use crate::progress;
 
 /// Runs a hidden entry of the binary, if this process was started for one.
 pub(crate) fn helper_entry() -> Option<u8> {
-    let code = cooperage_sandbox::helper(std::env::args_os()).or_else(|| cooperage_engine::compile_child(std::env::args_os()))?;
+    let code = cooperage_sandbox::helper(std::env::args_os())
+        .or_else(|| cooperage_engine::compile_child(std::env::args_os()))?;
     Some(u8::try_from(code).unwrap_or(1))
 }
 
@@ -76,7 +77,8 @@ impl App {
         let environment = Environment::read();
         let root = global.root.clone().unwrap_or_else(|| environment.default_root());
         // A user namespace must be entered while this process has a single thread.
-        let privileges = if privileged { enter() } else { Privileges { owners: false, userxattr: false, refused: None } };
+        let privileges =
+            if privileged { enter() } else { Privileges { owners: false, userxattr: false, refused: None } };
         let (path, named) = match &global.config {
             Some(path) => (path.clone(), true),
             None => (environment.config_directory().join("config.yaml"), false),
@@ -234,7 +236,8 @@ impl App {
     fn authorities(&self) -> Vec<(String, PathBuf)> {
         let typed = self.global.registry_ca.iter().filter_map(|text| text.split_once('='));
         let typed = typed.map(|(host, file)| (host.to_owned(), PathBuf::from(file)));
-        let configured = self.config.registries.iter().filter_map(|(host, registry)| Some((host.clone(), registry.ca.clone()?)));
+        let configured =
+            self.config.registries.iter().filter_map(|(host, registry)| Some((host.clone(), registry.ca.clone()?)));
         typed.chain(configured).collect()
     }
 

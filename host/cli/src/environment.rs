@@ -40,7 +40,10 @@ impl Environment {
 
     /// A directory of the XDG specification, or its default below the home directory.
     fn base(&self, variable: &str, default: &str) -> PathBuf {
-        self.get(variable).map(PathBuf::from).filter(|path| path.is_absolute()).unwrap_or_else(|| self.home().join(default))
+        self.get(variable)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .unwrap_or_else(|| self.home().join(default))
     }
 
     /// Where the store is, unless the user says otherwise.

@@ -30,12 +30,7 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    pub(crate) fn new(
-        session: Session,
-        options: BuildOptions,
-        project: PathBuf,
-        skip_push: BTreeSet<String>,
-    ) -> Self {
+    pub(crate) fn new(session: Session, options: BuildOptions, project: PathBuf, skip_push: BTreeSet<String>) -> Self {
         Self { session, options, project, skip_push }
     }
 

@@ -10,9 +10,9 @@ mod config;
 mod environment;
 mod error;
 mod evaluation;
+mod flow_steps;
 mod output;
 mod plugins;
-mod flow_steps;
 mod progress;
 
 fn main() -> ExitCode {

@@ -99,8 +99,8 @@ impl Plugins {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let engine = Engine::new(self.config.clone())
-            .map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
+        let engine =
+            Engine::new(self.config.clone()).map_err(|error| Failure::new(Exit::Environment, error.to_string()))?;
         Ok(self.engine.get_or_init(|| engine))
     }
 
@@ -128,8 +128,8 @@ impl Plugins {
     /// Loads a plugin without asking what it may do.
     pub(crate) async fn inspect(&self, reference: &str) -> Result<Plugin, Failure> {
         let artifact = self.fetch(reference, false).await?;
-        let bundled = !self.named.contains_key(reference)
-            && matches!(reference.parse(), Ok(PluginReference::Bundled(_)));
+        let bundled =
+            !self.named.contains_key(reference) && matches!(reference.parse(), Ok(PluginReference::Bundled(_)));
         let trust = if bundled { Trust::Bundled } else { Trust::Stranger };
         let wasm = Wasm::Bytes(artifact.component.to_vec().into());
         self.engine()?.load(reference, wasm, trust).await.map_err(|error| load_failure(reference, error))
@@ -194,7 +194,12 @@ impl Plugins {
     }
 
     /// Lets a task do its work.
-    pub(crate) async fn task(&self, task: &Ready, build: &Build, request: TaskRequest) -> Result<TaskOutputs, CallError> {
+    pub(crate) async fn task(
+        &self,
+        task: &Ready,
+        build: &Build,
+        request: TaskRequest,
+    ) -> Result<TaskOutputs, CallError> {
         task.plugin.run_task(&task.in_build(build), request).await
     }
 }

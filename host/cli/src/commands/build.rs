@@ -152,7 +152,8 @@ fn locate(
     }
     // As docker build has it: relative to where one stands, or else to the context.
     let path = file.canonicalize().or_else(|first| root.join(file).canonicalize().map_err(|_| first));
-    let path = path.map_err(|error| Failure::usage(format!("the file {} cannot be opened: {error}", file.display())))?;
+    let path =
+        path.map_err(|error| Failure::usage(format!("the file {} cannot be opened: {error}", file.display())))?;
     if let Ok(inside) = path.strip_prefix(root) {
         parameters.insert("dockerfile".to_owned(), json!(inside));
         return Ok(());
@@ -173,15 +174,19 @@ async fn make(
     request: &Request,
 ) -> Result<Descriptor, Failure> {
     let builder = session.plugins.load(&arguments.builder).await?;
-    let images = session.plugins.build(&builder, build, BuildRequest {
-        parameters: request.parameters.clone(),
-        platforms: request.platforms.clone(),
-        build_platform: Platform::host(),
-        arguments: request.arguments.clone(),
-        labels: request.labels.clone(),
-        epoch: request.epoch,
-        options: Vec::new(),
-    });
+    let images = session.plugins.build(
+        &builder,
+        build,
+        BuildRequest {
+            parameters: request.parameters.clone(),
+            platforms: request.platforms.clone(),
+            build_platform: Platform::host(),
+            arguments: request.arguments.clone(),
+            labels: request.labels.clone(),
+            epoch: request.epoch,
+            options: Vec::new(),
+        },
+    );
     assemble(build, images.await?).await
 }
 

@@ -107,9 +107,8 @@ fn archive(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure
     if path == Path::new("-") {
         return write(&mut BufWriter::with_capacity(BUFFER, std::io::stdout().lock()));
     }
-    let failed = |error: std::io::Error| {
-        Failure::new(Exit::Environment, format!("writing {}: {error}", path.display()))
-    };
+    let failed =
+        |error: std::io::Error| Failure::new(Exit::Environment, format!("writing {}: {error}", path.display()));
     let name = path.file_name().ok_or_else(|| Failure::usage(format!("{} is not a file", path.display())))?;
     let fresh = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let result = File::create(&fresh).map_err(failed).and_then(|file| {
@@ -249,5 +248,10 @@ fn remove(store: &Store, images: &[String], cache: bool) -> Result<(), Failure> 
     }
     let policy = if cache { Policy { cache, grace: std::time::Duration::ZERO } } else { Policy::default() };
     let collected = store.collect(policy)?;
-    output::line(&format!("freed {} in {} blobs and {} layers", bytes(collected.bytes), collected.blobs, collected.layers))
+    output::line(&format!(
+        "freed {} in {} blobs and {} layers",
+        bytes(collected.bytes),
+        collected.blobs,
+        collected.layers
+    ))
 }

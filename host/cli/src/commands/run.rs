@@ -174,4 +174,3 @@ fn failure(result: &FlowResult) -> Failure {
         None => failure,
     }
 }
-

@@ -19,7 +19,11 @@ pub(crate) fn bytes(count: u64) -> String {
 /// A duration with a tenth of a second, or in minutes.
 pub(crate) fn elapsed(time: Duration) -> String {
     let seconds = time.as_secs_f64();
-    if seconds < 60.0 { format!("{seconds:.1}s") } else { format!("{}m{:02}s", time.as_secs() / 60, time.as_secs() % 60) }
+    if seconds < 60.0 {
+        format!("{seconds:.1}s")
+    } else {
+        format!("{}m{:02}s", time.as_secs() / 60, time.as_secs() % 60)
+    }
 }
 
 /// A counter.
