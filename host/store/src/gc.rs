@@ -374,6 +374,17 @@ mod tests {
     }
 
     #[test]
+    fn what_killed_writers_and_workers_left_goes_too() {
+        let fixture = Fixture::new();
+        let unfinished = fixture.store.blobs().path(&Digest::of(b"")).with_file_name(".new-1-1");
+        fs::write(&unfinished, "half").unwrap();
+        let scratch = fixture.directory.path().join("work/1-0-0");
+        fs::create_dir(&scratch).unwrap();
+        fixture.collect(false);
+        assert!(!unfinished.exists() && !scratch.exists());
+    }
+
+    #[test]
     fn a_damaged_image_does_not_stop_the_collection() {
         let fixture = Fixture::new();
         let (damaged, gone) = (fixture.image("damaged"), fixture.image("gone"));

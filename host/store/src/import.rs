@@ -223,8 +223,8 @@ impl Store {
         let size = entry.size();
         match &*path {
             "oci-layout" | "index.json" | "manifest.json" => {
+                // One that is cut short does not parse.
                 let bytes = read_document(entry, &path)?;
-                complete(&path, bytes.len() as u64, size)?;
                 members.documents.insert(path, bytes);
                 return Ok(());
             }

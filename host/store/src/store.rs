@@ -144,6 +144,11 @@ fn lock_directory(path: &Path) -> Result<Option<File>> {
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
         Err(error) => return Err(Error::io("opening", path)(error.into())),
     };
+    lock_opened(path, lock)
+}
+
+/// The second half of locking, when `path` may have become another directory or none since it was opened.
+fn lock_opened(path: &Path, lock: File) -> Result<Option<File>> {
     match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => return Ok(None),
@@ -276,6 +281,26 @@ mod tests {
             }
         });
         assert_eq!(fs::read_dir(store.root().join("work")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_was_swept_between_opening_and_locking_is_not_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("work");
+        let make = || {
+            fs::create_dir(&path).unwrap();
+            File::open(&path).unwrap()
+        };
+        let opened = make();
+        fs::remove_dir(&path).unwrap();
+        assert!(lock_opened(&path, opened).unwrap().is_none());
+        let opened = make();
+        fs::rename(&path, directory.path().join("elsewhere")).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(lock_opened(&path, opened).unwrap().is_none());
+        let opened = File::open(&path).unwrap();
+        let held = lock_opened(&path, opened).unwrap();
+        assert!(held.is_some() && lock_directory(&path).unwrap().is_none());
     }
 
     #[test]

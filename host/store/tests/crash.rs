@@ -26,8 +26,10 @@ fn main() {
         }
         return;
     }
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    if !filters.is_empty() && !filters.iter().any(|filter| NAME.contains(filter.as_str())) {
+    // A value after `--skip` is no filter; the other options of test runners have none.
+    let skips = |at: usize| at > 0 && arguments[at - 1] == "--skip";
+    let mut filters = arguments.iter().enumerate().filter(|(at, it)| !it.starts_with('-') && !skips(*at)).peekable();
+    if filters.peek().is_some() && !filters.any(|(_, filter)| NAME.contains(filter.as_str())) {
         return;
     }
     kill_writers();
@@ -83,6 +85,7 @@ fn kill_writers() {
     let collected = store.collect(Policy { cache: true, grace: Duration::from_secs(3600) }).unwrap();
     assert!(!collected.busy, "the dead hold no lease");
     assert_eq!(collected.blobs, blobs.len());
+    assert_eq!(names(&store), [""; 0], "unfinished blobs of the dead go with a collection");
 }
 
 fn check(store: &Store) {
@@ -96,7 +99,12 @@ fn check(store: &Store) {
     let work = store.root().join("work");
     Store::open(store.root()).unwrap();
     assert_eq!(std::fs::read_dir(work).unwrap().count(), 0, "scratch of the dead stays");
-    let names = std::fs::read_dir(store.root().join("blobs/sha256")).unwrap();
-    let strange = names.filter(|name| name.as_ref().unwrap().file_name().len() != 64).count();
-    assert_eq!(strange, 0, "a half-written blob has a name");
+    // Where the file system has no nameless files, unfinished ones have names that cannot be taken for a blob's.
+    let strange = |name: &String| Digest::from_hex(name).is_err() && !name.starts_with(".new-");
+    assert_eq!(names(store).into_iter().find(strange), None, "a half-written blob has a name");
+}
+
+fn names(store: &Store) -> Vec<String> {
+    let entries = std::fs::read_dir(store.root().join("blobs/sha256")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }

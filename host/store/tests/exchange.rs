@@ -307,6 +307,28 @@ fn a_docker_archive_cannot_name_files_outside_or_lie_about_layers() {
     assert!(matches!(with("layer.tar", &[("layer.tar", b"BZh91AY")]), Error::Unsupported { .. }));
 }
 
+/// The digest of a compressed layer is nowhere in such an archive, so only its size tells.
+#[test]
+fn a_docker_archive_that_ends_within_its_last_layer_is_refused() {
+    let tar = layer_tar(&"long ".repeat(2000));
+    let layer = zstd::encode_all(&tar[..], 1).unwrap();
+    let config = config_of(&[Digest::of(&tar)], &"linux/amd64".parse().unwrap());
+    let mut builder = tar::Builder::new(Vec::new());
+    let list = json!([{ "Config": "config.json", "RepoTags": ["app:1"], "Layers": ["layer.tar"] }]);
+    append(&mut builder, "manifest.json", &serde_json::to_vec(&list).unwrap());
+    append(&mut builder, "config.json", &serde_json::to_vec(config.value()).unwrap());
+    let before = builder.get_ref().len() + 512;
+    append(&mut builder, "layer.tar", &layer);
+    let whole = builder.into_inner().unwrap();
+    fixture().store.import_archive(Cursor::new(whole.clone())).unwrap();
+    for cut in [before, before + 1, before + layer.len() - 1] {
+        let into = fixture();
+        let error = into.store.import_archive(Cursor::new(whole[..cut].to_vec())).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{cut}: {error}");
+        assert_eq!(into.store.blobs().list().unwrap().len(), 1, "only the configuration is whole");
+    }
+}
+
 #[test]
 fn a_layout_may_lack_platforms_but_not_all_nor_parts_of_one() {
     let from = fixture();
