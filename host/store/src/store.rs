@@ -211,7 +211,6 @@ fn open_up(path: &Path) {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-    use std::time::Instant;
 
     use super::*;
 
@@ -222,18 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn opening_again_finds_what_is_there_and_is_quick() {
+    fn opening_again_finds_what_is_there_and_opens_no_database() {
         let (_directory, store) = store();
         let digest = store.blobs().put(b"kept").unwrap();
-        let quickest = (0..20).map(|_| {
-            let start = Instant::now();
-            let again = Store::open(store.root()).unwrap();
-            let time = start.elapsed();
-            assert_eq!(again.blobs().size(&digest).unwrap(), Some(4));
-            time
-        });
-        let quickest = quickest.min().unwrap();
-        assert!(quickest.as_micros() < 1000, "{quickest:?}");
+        let again = Store::open(store.root()).unwrap();
+        assert_eq!(again.blobs().size(&digest).unwrap(), Some(4));
         assert!(!store.root().join("images.db").exists(), "the database is opened only when it is needed");
     }
 

@@ -53,13 +53,6 @@ pub fn put(client: &Client, blob: &Descriptor, mount_from: &[String]) -> Result<
     if has(client, &blob.digest)? {
         return Ok(Arrival::Exists);
     }
-    match client.edge().store.stat(&blob.digest)? {
-        Some(size) if size == blob.size => {}
-        Some(size) => {
-            return Err(Error::conflict(what).because(format!("it has {size} bytes instead of {}", blob.size)));
-        }
-        None => return Err(Error::not_found(what).because("the store does not have it")),
-    }
     let mut session = None;
     for from in candidates(client, mount_from) {
         match mount(client, blob, from)? {
@@ -72,10 +65,26 @@ pub fn put(client: &Client, blob: &Descriptor, mount_from: &[String]) -> Result<
             Mount::Refused => {}
         }
     }
+    // Only now: a layer of a base image may be at the registry without ever having been here.
+    if let Err(error) = check_at_hand(client, blob, &what) {
+        if let Some(Session { url, .. }) = session {
+            abandon(client, url);
+        }
+        return Err(error);
+    }
     let step = Rc::new(Step::new(format!("upload {}", short(&blob.digest))));
     let upload = Upload { client, blob, step, what };
     upload.run(session).inspect_err(|error| upload.step.fail(&error.message))?;
     Ok(Arrival::Uploaded)
+}
+
+/// Whether the store has the blob to send.
+fn check_at_hand(client: &Client, blob: &Descriptor, what: &str) -> Result<()> {
+    match client.edge().store.stat(&blob.digest)? {
+        Some(size) if size == blob.size => Ok(()),
+        Some(size) => Err(Error::conflict(what).because(format!("it has {size} bytes instead of {}", blob.size))),
+        None => Err(Error::not_found(what).because("the store does not have it")),
+    }
 }
 
 fn candidates<'n>(client: &Client, names: &'n [String]) -> impl Iterator<Item = &'n String> {

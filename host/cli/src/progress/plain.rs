@@ -18,8 +18,12 @@ struct State {
     next: usize,
 }
 
+/// Parts of parts, such as the transfer within the push of a blob, only show when they fail or say something.
+const DEEPEST: usize = 1;
+
 struct Shown {
     number: usize,
+    depth: usize,
     name: String,
     started: Instant,
     lines: Lines,
@@ -48,10 +52,12 @@ impl Observer for Plain {
 impl State {
     fn handle(&mut self, event: Event, out: &mut String) {
         match event {
-            Event::Started { step, name, .. } => {
+            Event::Started { step, name, parent } => {
                 self.next += 1;
+                let parent = parent.and_then(|parent| self.steps.get(&parent));
                 let shown = Shown {
                     number: self.next,
+                    depth: parent.map_or(0, |parent| parent.depth + 1),
                     name: harmless(&name),
                     started: Instant::now(),
                     lines: Lines::default(),
@@ -101,6 +107,7 @@ impl Shown {
         }
         let time = elapsed(self.started.elapsed());
         let line = match (outcome, self.announced) {
+            (Outcome::Done | Outcome::Cached, false) if self.depth > DEEPEST => return,
             (Outcome::Cached, _) => format!("#{number} CACHED {name}\n"),
             (Outcome::Done, false) => format!("#{number} {name} ({time})\n"),
             (Outcome::Done, true) => format!("#{number} DONE {time}\n"),

@@ -20,8 +20,12 @@ pub(super) struct Tty {
     steps: Mutex<HashMap<StepId, Shown>>,
 }
 
+/// Parts of parts have no line of their own; their counters show in the line of the part.
+const DEEPEST: usize = 1;
+
 struct Shown {
     bar: ProgressBar,
+    depth: usize,
     name: String,
     started: Instant,
     lines: Lines,
@@ -33,7 +37,11 @@ impl Tty {
         Self { screen: MultiProgress::new(), steps: Mutex::default() }
     }
 
-    fn start(&self, name: &str) -> Shown {
+    fn start(&self, name: &str, parent: Option<&Shown>) -> Shown {
+        let depth = parent.map_or(0, |parent| parent.depth + 1);
+        if let (Some(parent), true) = (parent, depth > DEEPEST) {
+            return Shown { bar: parent.bar.clone(), depth, ..Shown::of(name) };
+        }
         let bar = self.screen.add(ProgressBar::new_spinner());
         if let Ok(style) = ProgressStyle::with_template(" {spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}") {
             bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
@@ -41,7 +49,7 @@ impl Tty {
         let name = harmless(name);
         bar.set_prefix(name.clone());
         bar.enable_steady_tick(TICK);
-        Shown { bar, name, started: Instant::now(), lines: Lines::default(), tail: Vec::new() }
+        Shown { bar, depth, ..Shown::of(&name) }
     }
 
     fn say(&self, line: &str) {
@@ -51,6 +59,9 @@ impl Tty {
 
     fn end(&self, mut shown: Shown, outcome: &Outcome) {
         shown.tail.extend(shown.lines.finish());
+        if shown.depth > DEEPEST {
+            return;
+        }
         shown.bar.finish_and_clear();
         self.screen.remove(&shown.bar);
         let time = elapsed(shown.started.elapsed());
@@ -70,12 +81,19 @@ impl Tty {
     }
 }
 
+impl Shown {
+    fn of(name: &str) -> Self {
+        let bar = ProgressBar::hidden();
+        Self { bar, depth: 0, name: harmless(name), started: Instant::now(), lines: Lines::default(), tail: Vec::new() }
+    }
+}
+
 impl Observer for Tty {
     fn event(&self, event: Event) {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Started { step, name, .. } => {
-                let shown = self.start(&name);
+            Event::Started { step, name, parent } => {
+                let shown = self.start(&name, parent.and_then(|parent| steps.get(&parent)));
                 steps.insert(step, shown);
             }
             Event::Progress { step, done, total, unit } => {
