@@ -56,15 +56,14 @@ impl Steps {
             epoch: self.options.epoch.and_then(|epoch| u64::try_from(epoch).ok()),
             ..BuildRequest::new(parameters, Platform::host())
         };
-        let result = async {
-            let images = self.session.plugins.build(ready, &build, request).await?;
-            assemble(&build, images).await
-        }
-        .await;
+        let result = match self.session.plugins.build(ready, &build, request).await {
+            Ok(images) => assemble(&build, images).await.map_err(fault),
+            Err(error) => Err(call_fault(error)),
+        };
         let subject = call.id.image.as_ref().map_or_else(|| call.id.to_string(), |(name, tag)| format!("{name}:{tag}"));
         let subject = subject.parse::<Reference>().map_or(subject, |name| name.to_string());
         record(&self.options.store, &subject, &build, started, result.is_ok()).map_err(fault)?;
-        let image = result.map_err(fault)?;
+        let image = result?;
         let mut values = Map::new();
         values.insert("digest".to_owned(), json!(image.digest));
         values.insert("image".to_owned(), json!(image.digest));
@@ -203,10 +202,18 @@ pub(crate) struct FromLines {
 
 impl ImageDependencies for FromLines {
     fn image_dependencies(&self, step: &StepView<'_>) -> Vec<String> {
-        if step.uses != "dockerfile" || step.input.is_some() {
+        let text = |name: &str| step.with.get(name).and_then(Value::as_str);
+        if step.uses != "dockerfile" {
+            // A task that runs something names its image; an expression in it makes an edge of its own.
+            return text("image")
+                .filter(|image| step.uses == "script" && !image.contains("${{"))
+                .map(str::to_owned)
+                .into_iter()
+                .collect();
+        }
+        if step.input.is_some() {
             return Vec::new();
         }
-        let text = |name: &str| step.with.get(name).and_then(Value::as_str);
         let inline = text("dockerfile_inline").map(str::to_owned);
         let path = self.project.join(text("context").unwrap_or(".")).join(text("dockerfile").unwrap_or("Dockerfile"));
         // A file that cannot be read is the step's own fault to tell.

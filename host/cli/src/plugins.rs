@@ -188,9 +188,9 @@ impl Plugins {
         builder: &Ready,
         build: &Build,
         request: BuildRequest,
-    ) -> Result<Vec<BuiltImage>, Failure> {
+    ) -> Result<Vec<BuiltImage>, CallError> {
         let context = builder.in_build(build);
-        builder.plugin.build(&context, request).await.map_err(call_failure)
+        builder.plugin.build(&context, request).await
     }
 
     /// Lets a task do its work.

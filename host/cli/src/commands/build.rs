@@ -16,6 +16,7 @@ use crate::commands::image::{Output, export};
 use crate::error::{Exit, Failure};
 use crate::evaluation::{self, directory, pair};
 use crate::output;
+use crate::plugins::call_failure;
 use crate::progress;
 
 /// The named context that holds a Dockerfile from outside of the main one.
@@ -187,7 +188,7 @@ async fn make(
             options: Vec::new(),
         },
     );
-    assemble(build, images.await?).await
+    assemble(build, images.await.map_err(call_failure)?).await
 }
 
 /// Evaluates what a builder described; several images become an index.

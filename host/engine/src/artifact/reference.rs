@@ -110,7 +110,8 @@ impl FromStr for PluginReference {
             }
             return Ok(Self::Layout { directory: directory.into(), name });
         }
-        if text.ends_with(".wasm") {
+        // What begins like a path is one, whatever it is called.
+        if text.ends_with(".wasm") || ["/", "./", "../"].iter().any(|start| text.starts_with(start)) {
             return Ok(Self::File(text.into()));
         }
         if text.contains('/') {
