@@ -74,3 +74,22 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Err(_) => Err(cooperage_solve::Error::internal("a worker thread died").hint("this is a defect; please report it")),
     }
 }
+
+/// Runs an evaluation on a task of its own: host functions are polled on the guest's stack, which is small, and an
+/// evaluation goes as deep as the tree. Ends with the call that waits for it.
+pub(crate) async fn elsewhere<T: Send + 'static>(
+    work: impl Future<Output = Result<T, cooperage_solve::Error>> + Send + 'static,
+) -> Result<T, cooperage_solve::Error> {
+    struct Abort(tokio::task::AbortHandle);
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+    let task = tokio::spawn(work);
+    let _abort_with_us = Abort(task.abort_handle());
+    match task.await {
+        Ok(result) => result,
+        Err(_) => Err(cooperage_solve::Error::internal("an evaluation died").hint("this is a defect; please report it")),
+    }
+}

@@ -41,6 +41,9 @@ pub struct Limits {
     pub read_file: u64,
     /// Operations on trees.
     pub operations: u32,
+    /// How many of them lie on top of each other. Evaluation takes several KiB of stack for each, of the 2 MiB that a
+    /// thread of tokio has; the test of the adversary's `trees-evaluated` says whether this still fits.
+    pub tree_depth: u32,
     /// Bytes that those operations hold: file contents, names, arguments.
     pub operation_bytes: u64,
 }
@@ -67,6 +70,7 @@ impl Default for Limits {
             writers: 32,
             read_file: 64 * MIB as u64,
             operations: 100_000,
+            tree_depth: 200,
             operation_bytes: 256 * MIB as u64,
         }
     }
@@ -89,7 +93,7 @@ pub enum Limit {
     Handles,
     /// [`Limits::steps`].
     Steps,
-    /// [`Limits::operations`] or [`Limits::operation_bytes`].
+    /// [`Limits::operations`], [`Limits::tree_depth`] or [`Limits::operation_bytes`].
     Operations,
 }
 

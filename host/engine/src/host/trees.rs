@@ -8,37 +8,59 @@ use super::images::GuestBase;
 use super::operation::{self, MountRequest};
 use crate::bindings::imports::cooperage::plugin::trees::{self, CopyOptions, Origin};
 use crate::convert::origin_from_wit;
-use crate::host::answer;
+use crate::host::{answer, elsewhere};
 use crate::instance::{Answer, State};
 use crate::limits::{Limit, LimitHit};
 
 /// A tree, or the reason why there is none. Operations cannot fail when they are described, so what is wrong with one
 /// goes along and comes out where somebody looks into the tree.
 #[derive(Clone)]
-pub struct GuestTree(pub Result<Tree, Box<Error>>);
+pub struct GuestTree {
+    tree: Result<Tree, Box<Error>>,
+    /// How many operations of this call lie on top of each other. Whoever walks or frees a tree may do so with one
+    /// stack frame per operation, so this is bounded.
+    depth: u32,
+}
 
 impl GuestTree {
+    /// A tree that this call did not make.
+    pub(crate) fn given(tree: Tree) -> Self {
+        Self { tree: Ok(tree), depth: 0 }
+    }
+
+    /// The tree, or what was wrong with an operation that it needs.
+    pub(crate) fn into_tree(self) -> Result<Tree, Box<Error>> {
+        self.tree
+    }
+
     fn tree(&self) -> Result<Tree, Error> {
-        self.0.clone().map_err(|error| *error)
+        self.tree.clone().map_err(|error| *error)
     }
 }
 
 impl State {
-    /// Adds an operation on `this`. `held` are the bytes that its description keeps in the host's memory.
+    /// Adds an operation on `this` that also needs trees of depth `beside`. `held` are the bytes that its description
+    /// keeps in the host's memory.
     fn operation(
         &mut self,
         this: &Resource<GuestTree>,
-        held: usize,
+        (held, beside): (usize, u32),
         origin: Origin,
         make: impl FnOnce(&Self, Tree, cooperage_solve::Origin) -> Result<Tree, Error>,
     ) -> wasmtime::Result<Resource<GuestTree>> {
         self.count(held + origin.name.len() + origin.created_by.len())?;
         let origin = origin_from_wit(origin);
         let location = origin.location.clone();
-        let made = self.table.get(this)?.tree().and_then(|tree| {
+        let this = self.table.get(this)?;
+        let depth = this.depth.max(beside).saturating_add(1);
+        if depth > self.limits.tree_depth {
+            let message = format!("its operations on trees lie more than {} deep on each other", self.limits.tree_depth);
+            return Err(LimitHit::new(Limit::Operations, message));
+        }
+        let made = this.tree().and_then(|tree| {
             make(self, tree, origin).map_err(|error| Error { location: error.location.clone().or(location), ..error })
         });
-        self.push(GuestTree(made.map_err(Box::new)))
+        self.push(GuestTree { tree: made.map_err(Box::new), depth })
     }
 
     fn count(&mut self, held: usize) -> wasmtime::Result<()> {
@@ -84,13 +106,13 @@ impl trees::Host for State {}
 impl trees::HostTree for State {
     fn scratch(&mut self) -> wasmtime::Result<Resource<GuestTree>> {
         self.count(0)?;
-        self.push(GuestTree(Ok(Tree::scratch())))
+        self.push(GuestTree::given(Tree::scratch()))
     }
 
     fn image(&mut self, base: Resource<GuestBase>) -> wasmtime::Result<Resource<GuestTree>> {
         self.count(0)?;
         let tree = Tree::image(self.table.get(&base)?.0.clone());
-        self.push(GuestTree(Ok(tree)))
+        self.push(GuestTree::given(tree))
     }
 
     fn context(&mut self, name: String, selection: trees::Selection) -> Answer<Resource<GuestTree>> {
@@ -106,7 +128,7 @@ impl trees::HostTree for State {
             return answer(Err(error));
         }
         let selection = Selection { include: selection.include, exclude: selection.exclude };
-        Ok(Ok(self.push(GuestTree(Ok(Tree::context(name, selection))))?))
+        Ok(Ok(self.push(GuestTree::given(Tree::context(name, selection)))?))
     }
 
     fn copy(
@@ -119,8 +141,9 @@ impl trees::HostTree for State {
         origin: Origin,
     ) -> wasmtime::Result<Resource<GuestTree>> {
         let held = bytes_of(&paths) + bytes_of(&options.exclude) + destination.len();
-        let source = self.table.get(&source)?.tree();
-        self.operation(&this, held, origin, |_, tree, origin| {
+        let source = self.table.get(&source)?;
+        let (source, beside) = (source.tree(), source.depth);
+        self.operation(&this, (held, beside), origin, |_, tree, origin| {
             Ok(tree.copy(&source?, paths, destination, operation::copy_options(options)?, origin))
         })
     }
@@ -134,7 +157,11 @@ impl trees::HostTree for State {
     ) -> wasmtime::Result<Resource<GuestTree>> {
         let environment: usize = process.env.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
         let held = bytes_of(&process.args) + environment + process.stdin.len() + mounts.len() * 256;
-        self.operation(&this, held, origin, |state, tree, origin| {
+        let mut beside = 0;
+        for source in mounts.iter().filter_map(|mount| mount.source.as_ref()) {
+            beside = beside.max(self.table.get(source)?.depth);
+        }
+        self.operation(&this, (held, beside), origin, |state, tree, origin| {
             state.may_run()?;
             Ok(tree.run(operation::process(process)?, state.mounts(mounts)?, origin))
         })
@@ -148,7 +175,7 @@ impl trees::HostTree for State {
         owner: Option<String>,
         origin: Origin,
     ) -> wasmtime::Result<Resource<GuestTree>> {
-        self.operation(&this, path.len(), origin, |_, tree, origin| Ok(tree.make_directory(path, checked(mode)?, owner, origin)))
+        self.operation(&this, (path.len(), 0), origin, |_, tree, origin| Ok(tree.make_directory(path, checked(mode)?, owner, origin)))
     }
 
     fn write_file(
@@ -160,38 +187,38 @@ impl trees::HostTree for State {
         owner: Option<String>,
         origin: Origin,
     ) -> wasmtime::Result<Resource<GuestTree>> {
-        self.operation(&this, path.len() + bytes.len(), origin, |_, tree, origin| {
+        self.operation(&this, (path.len() + bytes.len(), 0), origin, |_, tree, origin| {
             Ok(tree.write_file(path, bytes, checked(mode)?, owner, origin))
         })
     }
 
     fn remove(&mut self, this: Resource<GuestTree>, path: String, origin: Origin) -> wasmtime::Result<Resource<GuestTree>> {
-        self.operation(&this, path.len(), origin, |_, tree, origin| Ok(tree.remove(path, origin)))
+        self.operation(&this, (path.len(), 0), origin, |_, tree, origin| Ok(tree.remove(path, origin)))
     }
 
     async fn digest(&mut self, this: Resource<GuestTree>) -> Answer<String> {
         let tree = self.table.get(&this)?.tree();
         let build = self.build();
-        answer(async { Ok(build?.digest(&tree?).await?.to_string()) }.await)
+        answer(elsewhere(async move { Ok(build?.digest(&tree?).await?.to_string()) }).await)
     }
 
     async fn read_file(&mut self, this: Resource<GuestTree>, path: String, max: u64) -> Answer<Vec<u8>> {
         let tree = self.table.get(&this)?.tree();
         let (build, max) = (self.build(), max.min(self.limits.read_file));
-        answer(async { build?.read_file(&tree?, &path, max).await }.await)
+        answer(elsewhere(async move { build?.read_file(&tree?, &path, max).await }).await)
     }
 
     async fn entries(&mut self, this: Resource<GuestTree>, path: String) -> Answer<Vec<trees::FileInfo>> {
         let tree = self.table.get(&this)?.tree();
         let build = self.build();
-        let entries = async { build?.entries(&tree?, &path).await }.await;
+        let entries = elsewhere(async move { build?.entries(&tree?, &path).await }).await;
         answer(entries.map(|entries| entries.into_iter().map(file_info).collect()))
     }
 
     async fn stat(&mut self, this: Resource<GuestTree>, path: String, follow: bool) -> Answer<Option<trees::FileInfo>> {
         let tree = self.table.get(&this)?.tree();
         let build = self.build();
-        let found = async { build?.stat(&tree?, &path, follow).await }.await;
+        let found = elsewhere(async move { build?.stat(&tree?, &path, follow).await }).await;
         answer(found.map(|found| found.map(file_info)))
     }
 

@@ -135,7 +135,7 @@ impl Plugin {
 
     fn built(&self, image: Raw) -> Result<BuiltImage, CallError> {
         let wrong = |message: String| CallError::Contract { plugin: self.name().to_owned(), message };
-        let tree = image.tree.0.map_err(CallError::Failed)?;
+        let tree = image.tree.into_tree().map_err(CallError::Failed)?;
         let config: Value =
             serde_json::from_str(&image.config).map_err(|error| wrong(format!("its image configuration is no JSON: {error}")))?;
         if !config.is_object() {

@@ -51,7 +51,7 @@ impl Plugin {
                     let instance = pre.instantiate_async(&mut *store).await?;
                     let mut trees = Vec::with_capacity(inputs.len());
                     for (name, tree) in inputs {
-                        trees.push((name, store.data_mut().push(GuestTree(Ok(tree)))?));
+                        trees.push((name, store.data_mut().push(GuestTree::given(tree))?));
                     }
                     let request = wit_task::Request { parameters, inputs: trees };
                     match instance.cooperage_plugin_task().call_run(&mut *store, &request).await? {
@@ -69,7 +69,7 @@ impl Plugin {
     }
 
     fn task_outputs(&self, values: Vec<(String, String)>, tree: Option<GuestTree>) -> Result<TaskOutputs, CallError> {
-        let tree = tree.map(|tree| tree.0.map_err(CallError::Failed)).transpose()?;
+        let tree = tree.map(|tree| tree.into_tree().map_err(CallError::Failed)).transpose()?;
         let value = |(name, text): (String, String)| match serde_json::from_str(&text) {
             Ok(value) => Ok((name, value)),
             Err(error) => {
