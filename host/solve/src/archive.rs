@@ -48,10 +48,9 @@ pub(crate) fn open(archive: &Selected, files: &dyn Files, layers: &Layers) -> Re
         }
         _ => layers.import(&files.read(archive.top(), u64::MAX)?[..]),
     };
-    let (id, toc) = imported.map_err(|error| {
-        Error::from(error).context(format!("unpacking {}", display(archive.given.as_bytes())))
-    })?;
+    let (id, toc) = imported
+        .map_err(|error| Error::from(error).context(format!("unpacking {}", display(archive.given.as_bytes()))))?;
     let contents = StackFiles::new(vec![StackLayer { id, toc }], layers.clone());
     let items = contents.subtree(b"")?.into_iter().map(|item| (item.path().to_vec(), item)).collect();
-    Ok(Selected { given: archive.given.clone(), name: Vec::new(), keep_name: false, items })
+    Ok(Selected { given: archive.given.clone(), name: Vec::new(), keep_name: false, parents: Vec::new(), items })
 }

@@ -27,10 +27,8 @@ impl Build {
         destination: &str,
         options: &CopyOptions,
     ) -> Result<Done, Error> {
-        let (base, selected) = futures::try_join!(
-            self.evaluate(base, doing.unpack),
-            self.selected(doing.tree, source, paths, options)
-        )?;
+        let (base, selected) =
+            futures::try_join!(self.evaluate(base, doing.unpack), self.selected(doing.tree, source, paths, options))?;
         let source_files = self.files(source).await?;
         let target = if options.link { self.nothing() } else { self.stack_files(&base).await? };
         let local = matches!(source.0.op, Op::Context { .. });
@@ -46,11 +44,10 @@ impl Build {
                 true => archive::split(selected, source_files.as_ref())?,
                 false => (Vec::new(), selected),
             };
-            let mut placement =
-                Placement::new(target.as_ref(), Attributes { owner, mode, time, latest: epoch });
+            let mut placement = Placement::new(target.as_ref(), Attributes { owner, mode, time, latest: epoch });
             for archive in &archives {
                 let unpacked = archive::open(archive, source_files.as_ref(), &layers)?;
-                placement.keep_attributes(|placement| placement.copy(vec![unpacked], &directory(&destination)))?;
+                placement.unpack(unpacked, &destination)?;
             }
             if !plain.is_empty() {
                 placement.copy(plain, &destination)?;
@@ -132,10 +129,6 @@ impl Build {
         // Whoever assembles the image asks for the same seal and gets its fault.
         tokio::spawn(async move { drop(build.sealed(id).await) });
     }
-}
-
-fn directory(destination: &str) -> String {
-    if destination.ends_with('/') { destination.to_owned() } else { format!("{destination}/") }
 }
 
 /// What was selected, with the time that files of a context get.

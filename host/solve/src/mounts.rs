@@ -32,6 +32,16 @@ struct NewCache<'a> {
     gid: u32,
 }
 
+impl NewCache<'_> {
+    /// What tells caches apart: caches of one name that are to belong to different users are different caches.
+    fn identity(&self, name: &str) -> String {
+        match (self.mode, self.uid, self.gid) {
+            (0o755, 0, 0) => name.to_owned(),
+            (mode, uid, gid) => format!("{name}\0{mode:o} {uid}:{gid}"),
+        }
+    }
+}
+
 impl Build {
     pub(crate) async fn prepare_mounts(&self, mounts: &[Mount]) -> Result<Prepared, Error> {
         let mut prepared = Prepared::default();
@@ -99,7 +109,7 @@ impl Build {
     ) -> Result<(PathBuf, File), Error> {
         let caches = self.options().store.root().join("cache").join("mounts");
         std::fs::create_dir_all(&caches).map_err(|error| Error::io("making a cache mount", &error))?;
-        let name = directory_name(identity);
+        let name = directory_name(&new.identity(identity));
         for number in 0.. {
             let directory = match number {
                 0 => caches.join(&name),
@@ -192,4 +202,17 @@ fn copy_out(files: &dyn Files, path: &[u8], into: &Path) -> Result<(), Error> {
         std::fs::set_permissions(&target, PermissionsExt::from_mode(item.entry.mode)).map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caches_of_different_users_are_different() {
+        let name = |mode, uid, gid| NewCache { seed: None, mode, uid, gid }.identity("go");
+        assert_eq!(name(0o755, 0, 0), "go");
+        assert_ne!(name(0o700, 0, 0), name(0o755, 0, 0));
+        assert_ne!(name(0o755, 1, 0), name(0o755, 0, 1));
+    }
 }

@@ -140,7 +140,7 @@ fn class_end(rest: &[u8]) -> Option<usize> {
 fn next_in_class(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<Option<char>> {
     match chars.next() {
         Some('\\') => chars.next().map(Some),
-        Some('-') => None,
+        Some('-' | ']') => None,
         other => Some(other),
     }
 }
@@ -174,7 +174,8 @@ fn matches_from(tokens: &[Token], path: &[u8], boundary: bool) -> bool {
         Token::DoubleStar => (0..=path.len()).any(|n| matches_from(rest, &path[n..], n == 0 && boundary)),
         Token::Directories => {
             let starts = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at + 1);
-            (boundary && matches_from(rest, path, true)) || starts.into_iter().any(|n| matches_from(rest, &path[n..], true))
+            (boundary && matches_from(rest, path, true))
+                || starts.into_iter().any(|n| matches_from(rest, &path[n..], true))
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::files::{Files, Item, ancestors, display, join, resolve};
 use crate::key::frame;
 use crate::mode::ModeChange;
 use crate::pattern::clean;
-use crate::select::{Selected, hash_item};
+use crate::select::{Selected, hash_item, same_files};
 use crate::{Error, ErrorKind};
 
 /// Attributes that an operation gives to what it places.
@@ -35,64 +35,102 @@ pub(crate) struct Placement<'a> {
     placed: BTreeMap<Vec<u8>, (Entry, Source)>,
     /// Directories that are there only because something below them is.
     on_the_way: BTreeMap<Vec<u8>, Entry>,
+    /// Further names of placed files, each with the first name.
+    links: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Whether a file may become a directory and the other way round.
     replace: bool,
 }
 
 impl<'a> Placement<'a> {
     pub(crate) fn new(base: &'a dyn Files, attributes: Attributes) -> Self {
-        Self { base, attributes, placed: BTreeMap::new(), on_the_way: BTreeMap::new(), replace: false }
+        Self {
+            base,
+            attributes,
+            placed: BTreeMap::new(),
+            on_the_way: BTreeMap::new(),
+            links: BTreeMap::new(),
+            replace: false,
+        }
     }
 
-    /// Does `work` without changing owners and permissions, and with new kinds taking the place of old ones: an
-    /// archive says itself what its files are.
-    pub(crate) fn keep_attributes(&mut self, work: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
-        let (owner, mode) = (self.attributes.owner.take(), self.attributes.mode.take());
+    /// Places the contents of an archive below `destination`. The archive says itself what its files are and whose,
+    /// and new kinds take the place of old ones; only the directory it goes to is the owner's.
+    pub(crate) fn unpack(&mut self, contents: Selected, destination: &str) -> Result<(), Error> {
+        let resolved = resolve(self.base, &clean(destination.as_bytes()), true)?;
+        let mode = self.attributes.mode.take();
+        if !resolved.path.is_empty() {
+            self.directory(&resolved.path)?;
+        }
+        let owner = self.attributes.owner.take();
         self.replace = true;
-        let result = work(self);
+        let result = self.copy(vec![contents], &format!("{destination}/"));
         self.replace = false;
         (self.attributes.owner, self.attributes.mode) = (owner, mode);
         result
     }
 
-    /// Places all that was selected at `destination`.
+    /// Places all that was selected at `destination`, one after the other.
     pub(crate) fn copy(&mut self, selected: Vec<Selected>, destination: &str) -> Result<(), Error> {
-        let several = selected.len() > 1;
-        let (at, is_directory) = self.destination(destination, several)?;
+        let files = selected.iter().filter(|selected| !selected.top().is_directory()).count();
+        let written_as_directory = destination.ends_with('/') || destination == ".";
+        let at = resolve(self.base, &clean(destination.as_bytes()), true)?.path;
         for selected in selected {
             let directory = selected.top().is_directory();
             let target = match (directory, selected.keep_name) {
-                (false, _) if is_directory => join(&at, &selected.name),
                 (_, true) => join(&at, &selected.name),
-                _ => at.clone(),
+                (true, false) => at.clone(),
+                (false, false) if written_as_directory || self.is_directory(&at)? => join(&at, &selected.name),
+                (false, false) if files > 1 => return Err(needs_a_directory(destination)),
+                (false, false) => at.clone(),
             };
+            let made_like = selected.parents.iter().map(|(path, item)| (join(&at, path), item));
+            let own = (directory && selected.keep_name).then(|| (target.clone(), selected.top()));
+            for (path, item) in made_like.chain(own) {
+                if !path.is_empty() && self.at(&path)?.is_none() {
+                    self.item(&path, item.clone())?;
+                }
+            }
             if directory && !target.is_empty() {
                 self.directory(&target)?;
             }
-            for (below, item) in selected.items {
-                if below.is_empty() && directory {
-                    continue;
-                }
-                self.item(&join(&target, &below), item)?;
+            self.below(&target, selected)?;
+        }
+        Ok(())
+    }
+
+    /// Places one selection; names of one file stay names of one file.
+    fn below(&mut self, target: &[u8], selected: Selected) -> Result<(), Error> {
+        let same = same_files(&selected.items);
+        let directory = selected.top().is_directory();
+        let firsts: BTreeMap<usize, Vec<u8>> =
+            same.values().map(|first| (*first, join(target, &selected.items[*first].0))).collect();
+        for (at, (below, item)) in selected.items.into_iter().enumerate() {
+            if below.is_empty() && directory {
+                continue;
+            }
+            let path = join(target, &below);
+            self.item(&path, item)?;
+            if let Some(first) = same.get(&at).and_then(|first| firsts.get(first)) {
+                self.links.insert(path, first.clone());
             }
         }
         Ok(())
     }
 
-    /// Where a destination leads, and whether it is a directory to copy into.
-    fn destination(&self, destination: &str, several: bool) -> Result<(Vec<u8>, bool), Error> {
-        let written_as_directory = destination.ends_with('/') || destination.ends_with("/.") || destination == ".";
-        let resolved = resolve(self.base, &clean(destination.as_bytes()), true)?;
-        let exists_as_directory = resolved.item.is_some_and(|item| item.is_directory());
-        Ok((resolved.path, several || written_as_directory || exists_as_directory))
+    fn is_directory(&self, path: &[u8]) -> Result<bool, Error> {
+        Ok(self.at(path)?.as_ref().is_some_and(is_directory))
     }
 
     /// Places one item, replacing a file but never a directory.
     fn item(&mut self, path: &[u8], item: Item) -> Result<(), Error> {
-        let Item { mut entry, source } = item;
+        let Item { mut entry, source, .. } = item;
         let directory = matches!(entry.kind, Kind::Directory { .. });
-        if let (Some(there), false) = (self.at(path)?, self.replace) {
-            match (matches!(there.kind, Kind::Directory { .. }), directory) {
+        let there = self.at(path)?;
+        if self.replace && is_implied(&entry) && there.as_ref().is_some_and(is_directory) {
+            return self.directory(path);
+        }
+        if let (Some(there), false) = (there, self.replace) {
+            match (is_directory(&there), directory) {
                 (true, false) => return Err(self.clash(path, "a directory", "a file")),
                 (false, true) => return Err(self.clash(path, "not a directory", "a directory")),
                 _ => {}
@@ -112,6 +150,7 @@ impl<'a> Placement<'a> {
             _ => {}
         }
         self.on_the_way.remove(path);
+        self.links.remove(path);
         self.placed.insert(path.to_vec(), (entry, source));
         Ok(())
     }
@@ -124,7 +163,7 @@ impl<'a> Placement<'a> {
     /// Makes a directory where there is none.
     fn directory(&mut self, path: &[u8]) -> Result<(), Error> {
         match self.at(path)? {
-            Some(entry) if matches!(entry.kind, Kind::Directory { .. }) => {
+            Some(entry) if is_directory(&entry) => {
                 self.parents(path)?;
                 if !self.placed.contains_key(path) {
                     self.on_the_way.insert(path.to_vec(), entry);
@@ -133,8 +172,7 @@ impl<'a> Placement<'a> {
             }
             Some(_) => Err(self.clash(path, "not a directory", "a directory")),
             None => {
-                let (uid, gid) = self.attributes.owner.unwrap_or_default();
-                let entry = directory_entry(path, 0o755, uid, gid, self.attributes.time);
+                let entry = self.new_directory(path);
                 self.parents(path)?;
                 self.placed.insert(path.to_vec(), (entry, Source::None));
                 Ok(())
@@ -154,13 +192,21 @@ impl<'a> Placement<'a> {
                 }
                 Some(_) => return Err(self.clash(ancestor, "not a directory", "a directory")),
                 None => {
-                    let (uid, gid) = self.attributes.owner.unwrap_or_default();
-                    let entry = directory_entry(ancestor, 0o755, uid, gid, self.attributes.time);
+                    let entry = self.new_directory(ancestor);
                     self.placed.insert(ancestor.to_vec(), (entry, Source::None));
                 }
             }
         }
         Ok(())
+    }
+
+    /// A directory that nothing was said about but the attributes of the operation, which BuildKit (since 0.21)
+    /// applies to it in full.
+    fn new_directory(&self, path: &[u8]) -> Entry {
+        let Attributes { owner, mode, time, .. } = &self.attributes;
+        let (uid, gid) = owner.unwrap_or_default();
+        let mode = mode.as_ref().map_or(0o755, |change| change.apply(0o755, true));
+        directory_entry(path, mode, uid, gid, *time)
     }
 
     fn at(&self, path: &[u8]) -> Result<Option<Entry>, Error> {
@@ -192,7 +238,7 @@ impl<'a> Placement<'a> {
         let (uid, gid) = self.attributes.owner.unwrap_or_default();
         let kind = Kind::File { size: bytes.len() as u64, digest: Some(Digest::of(bytes)), offset: 0 };
         let entry = Entry { kind, ..directory_entry(&resolved.path, mode, uid, gid, self.attributes.time) };
-        self.item(&resolved.path, Item { entry, source: Source::Bytes(bytes.to_vec()) })
+        self.item(&resolved.path, Item { entry, source: Source::Bytes(bytes.to_vec()), linked: false })
     }
 
     /// Takes a path away with all below it.
@@ -213,11 +259,36 @@ impl<'a> Placement<'a> {
             return Vec::new();
         }
         let mut all = self.placed;
+        for (name, first) in self.links {
+            let Some((shared, source)) = all.get(&first) else { continue };
+            let same = |(entry, own): &(Entry, Source)| {
+                own == source && *entry == Entry { path: entry.path.clone(), ..shared.clone() }
+            };
+            if all.get(&name).is_some_and(same)
+                && let Some((entry, source)) = all.get_mut(&name)
+            {
+                (entry.kind, *source) = (Kind::Hardlink { target: first }, Source::None);
+            }
+        }
         for (path, entry) in self.on_the_way {
             all.entry(path).or_insert((entry, Source::None));
         }
         all.into_values().collect()
     }
+}
+
+fn is_directory(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::Directory { .. })
+}
+
+/// Whether this is what a table of contents says of a directory that an archive only has entries below.
+fn is_implied(entry: &Entry) -> bool {
+    *entry == Entry { kind: entry.kind.clone(), ..directory_entry(&entry.path, 0o755, 0, 0, 0) } && is_directory(entry)
+}
+
+fn needs_a_directory(destination: &str) -> Error {
+    Error::invalid(format!("several files are copied to {destination}, which is not a directory"))
+        .hint("end the destination with a slash")
 }
 
 fn directory_entry(path: &[u8], mode: u32, uid: u32, gid: u32, mtime: i64) -> Entry {
@@ -232,7 +303,122 @@ pub(crate) fn identity(entries: &[(Entry, Source)]) -> LayerId {
     for (entry, source) in entries {
         frame(&mut hasher, &entry.path);
         hasher.update(&entry.mtime.to_be_bytes());
-        hash_item(&mut hasher, &Item { entry: entry.clone(), source: source.clone() }, true);
+        hash_item(&mut hasher, &Item { entry: entry.clone(), source: source.clone(), linked: false }, true);
     }
     LayerId(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::testing::{Listed, directory, file};
+    use crate::select::select;
+
+    fn copied(base: &Listed, from: &Listed, paths: &[&str], to: &str, mode: Option<&str>) -> Result<Vec<Entry>, Error> {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        let mode = mode.map(ModeChange::parse).transpose()?;
+        let mut placement = Placement::new(base, Attributes { mode, ..Attributes::default() });
+        placement.copy(select(from, &paths, &[], false, "the context")?, to)?;
+        Ok(placement.finish().into_iter().map(|(entry, _)| entry).collect())
+    }
+
+    fn named(entries: &[Entry]) -> Vec<(String, String)> {
+        let kind = |kind: &Kind| match kind {
+            Kind::Hardlink { target } => format!("= {}", String::from_utf8_lossy(target)),
+            Kind::Directory { .. } => "dir".to_owned(),
+            _ => "file".to_owned(),
+        };
+        entries.iter().map(|entry| (String::from_utf8_lossy(&entry.path).into_owned(), kind(&entry.kind))).collect()
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    }
+
+    /// A directory with a file of two names, and another with a file that takes the place of the first.
+    fn linked() -> Listed {
+        let mut second = file("d/b");
+        (second.source, second.linked) = (file("d/a").source, true);
+        Listed(vec![directory("d"), file("d/a"), second, directory("e"), file("e/a")])
+    }
+
+    #[test]
+    fn names_of_one_file_stay_so_unless_one_is_replaced() {
+        let both = copied(&Listed::default(), &linked(), &["d"], "/to", None).unwrap();
+        assert_eq!(named(&both), pairs(&[("to", "dir"), ("to/a", "file"), ("to/b", "= to/a")]));
+        let replaced = copied(&Listed::default(), &linked(), &["d", "e"], "/to", None).unwrap();
+        assert_eq!(named(&replaced), pairs(&[("to", "dir"), ("to/a", "file"), ("to/b", "file")]));
+        let apart = copied(&Listed::default(), &linked(), &["d/a", "d/b"], "/to/", None).unwrap();
+        assert_eq!(named(&apart), pairs(&[("to", "dir"), ("to/a", "file"), ("to/b", "file")]));
+    }
+
+    #[test]
+    fn several_files_need_a_directory_that_may_come_of_the_copy_itself() {
+        let from = Listed(vec![file("a"), file("b"), directory("d"), file("d/c")]);
+        let refused = copied(&Listed::default(), &from, &["a", "b"], "/to", None).unwrap_err();
+        assert!(refused.to_string().contains("/to, which is not a directory"), "{refused}");
+        for base in [Listed(vec![directory("to")]), Listed::default()] {
+            let paths: &[&str] = if base.0.is_empty() { &["d", "a", "b"] } else { &["a", "b"] };
+            let entries = copied(&base, &from, paths, "/to", None).unwrap();
+            assert!(entries.iter().any(|entry| entry.path == b"to/b"), "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn permissions_given_hold_for_directories_that_are_made_and_for_no_others() {
+        let base = Listed(vec![directory("there")]);
+        let from = Listed(vec![file("a")]);
+        let entries = copied(&base, &from, &["a"], "/there/new/a", Some("0700")).unwrap();
+        let modes: Vec<u32> = entries.iter().map(|entry| entry.mode).collect();
+        assert_eq!(modes, [0o755, 0o700, 0o700]);
+    }
+
+    #[test]
+    fn an_archive_changes_directories_it_names_and_no_others() {
+        let mut owned = directory("to/sub");
+        (owned.entry.uid, owned.entry.mode) = (7, 0o700);
+        let mut implied = directory("sub");
+        implied.entry.mtime = 0;
+        let mut named = directory("sub");
+        named.entry.mode = 0o711;
+        for (entry, expected) in [(implied, (7, 0o700)), (named, (0, 0o711))] {
+            let base = Listed(vec![directory("to"), owned.clone()]);
+            let archive = Listed(vec![entry, file("sub/f")]);
+            let items = archive.subtree(b"").unwrap().into_iter().map(|item| (item.path().to_vec(), item)).collect();
+            let contents =
+                Selected { given: "a.tar".into(), name: Vec::new(), keep_name: false, parents: Vec::new(), items };
+            let attributes = Attributes { owner: Some((1, 2)), ..Attributes::default() };
+            let mut placement = Placement::new(&base, attributes);
+            placement.unpack(contents, "/to").unwrap();
+            let entries = placement.finish();
+            let (entry, _) = entries.iter().find(|(entry, _)| entry.path == b"to/sub").unwrap();
+            assert_eq!((entry.uid, entry.mode), expected);
+        }
+    }
+
+    #[test]
+    fn the_directory_that_an_archive_makes_is_the_owners() {
+        let archive = Listed(vec![file("f")]);
+        let items = archive.subtree(b"").unwrap().into_iter().map(|item| (item.path().to_vec(), item)).collect();
+        let contents =
+            Selected { given: "a.tar".into(), name: Vec::new(), keep_name: false, parents: Vec::new(), items };
+        let base = Listed::default();
+        let mut placement = Placement::new(&base, Attributes { owner: Some((1, 2)), ..Attributes::default() });
+        placement.unpack(contents, "/to").unwrap();
+        let owners: Vec<(u32, u32)> = placement.finish().iter().map(|(entry, _)| (entry.uid, entry.gid)).collect();
+        assert_eq!(owners, [(1, 2), (0, 0)]);
+    }
+
+    #[test]
+    fn kept_directories_have_the_attributes_of_the_source() {
+        let mut private = directory("x");
+        private.entry.mode = 0o700;
+        let from = Listed(vec![private, file("x/a")]);
+        let selected = select(&from, &["x/a".to_owned()], &[], true, "the context").unwrap();
+        let base = Listed::default();
+        let mut placement = Placement::new(&base, Attributes::default());
+        placement.copy(selected, "/to/").unwrap();
+        let modes: Vec<u32> = placement.finish().iter().map(|(entry, _)| entry.mode).collect();
+        assert_eq!(modes, [0o755, 0o700, 0o755]);
+    }
 }

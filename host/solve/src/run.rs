@@ -49,8 +49,7 @@ impl Build {
         let layer = self.execute(doing.step, sandbox, files, lowers, process, prepared).await?;
         drop(permit);
         let evaluated = base.with(layer);
-        let remembered =
-            Remembered { stack: evaluated.layers.to_vec(), operations: evaluated.operations.to_vec() };
+        let remembered = Remembered { stack: evaluated.layers.to_vec(), operations: evaluated.operations.to_vec() };
         self.0.cache.put(&key.digest, &remembered)?;
         if let (Some(id), true) = (layer, self.is_exported(doing.key)) {
             self.seal_in_background(id);
@@ -105,14 +104,15 @@ impl Build {
     }
 
     /// Waits until no other process of this store runs the same step; it is likely to leave us its result.
-    async fn only_one(&self, key: &Key) -> Result<std::fs::File, Error> {
+    async fn only_one(&self, key: &Key) -> Result<Turn, Error> {
         let directory = self.options().store.root().join("cache").join("locks");
         let failed = |error: std::io::Error| Error::io("locking a step", &error);
         std::fs::create_dir_all(&directory).map_err(failed)?;
-        let file = std::fs::File::create(directory.join(&key.digest.hex()[..16])).map_err(failed)?;
+        let path = directory.join(&key.digest.hex()[..16]);
+        let file = std::fs::File::create(&path).map_err(failed)?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(file),
+                Ok(()) => return Ok(Turn { path, _lock: file }),
                 Err(std::fs::TryLockError::WouldBlock) => {}
                 Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
             }
@@ -134,7 +134,7 @@ impl Build {
                 unpacked.map_err(|error| Error::from(error).context(format!("unpacking the layer {}", id.0)))
             })
         };
-        futures::future::try_join_all(evaluated.layers.iter().rev().map(|id| unpack(*id))).await
+        futures::future::try_join_all(topmost_first(&evaluated.layers).into_iter().map(unpack)).await
     }
 
     async fn execute(
@@ -178,6 +178,19 @@ impl Build {
             Ok(layers.adopt(&id, &upper, userxattr)?.map(|_| id))
         })
         .await
+    }
+}
+
+/// The right to run a step, until it is dropped.
+struct Turn {
+    path: PathBuf,
+    _lock: std::fs::File,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // Who waits for the lock finds the record; should there be none, the step runs twice, which harms nobody.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -280,4 +293,23 @@ fn command_line(args: &[String]) -> String {
 /// A digest as the name of a directory for something the user named.
 pub(crate) fn directory_name(identity: &str) -> String {
     Digest::of(identity.as_bytes()).hex()[..32].to_owned()
+}
+
+/// The layers of a stack (lowest first) as overlayfs takes them: topmost first, each once. Overlayfs refuses a
+/// directory that is named twice, and a layer hides all that the same layer did further down.
+fn topmost_first(layers: &[LayerId]) -> Vec<LayerId> {
+    let mut seen = std::collections::HashSet::new();
+    layers.iter().rev().copied().filter(|id| seen.insert(*id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_comes_twice_is_mounted_where_it_is_highest() {
+        let [a, b, c] = [b"a", b"b", b"c"].map(|name| LayerId(Digest::of(name)));
+        assert_eq!(topmost_first(&[a, b, a, c]), [c, a, b]);
+        assert_eq!(topmost_first(&[]), []);
+    }
 }

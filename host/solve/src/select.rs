@@ -1,10 +1,14 @@
 //! What a COPY takes: the paths and wildcards of its source, resolved against the files there are.
 
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt;
+
 use cooperage_store::Hasher;
 use cooperage_store::layer::Kind;
+use cooperage_store::layers::{LayerId, Source};
 
 use crate::Error;
-use crate::files::{Files, Item, display, file_name, join, parent, resolve};
+use crate::files::{Files, Item, ancestors, display, file_name, join, parent, resolve};
 use crate::key::frame;
 use crate::pattern::{Ignore, Pattern, clean, is_pattern};
 
@@ -17,6 +21,8 @@ pub(crate) struct Selected {
     pub(crate) name: Vec<u8>,
     /// Whether `name` counts for a directory too.
     pub(crate) keep_name: bool,
+    /// With `parents`, the kept directories on the way to the source, by their paths below the destination.
+    pub(crate) parents: Vec<(Vec<u8>, Item)>,
     /// The source itself (empty path) and what is below it, relative to it, parents first.
     pub(crate) items: Vec<(Vec<u8>, Item)>,
 }
@@ -39,17 +45,20 @@ pub(crate) fn select(
     let exclude = Ignore::new(exclude)?;
     let mut all = Vec::new();
     for path in paths {
-        for (found, given) in matches(files, path, what)? {
+        for (found, given) in matches(files, path, !parents, what)? {
             let mut selected = gather(files, found, given, path, parents)?;
             leave_out(&mut selected, &exclude);
-            all.push(selected);
+            if !selected.items.is_empty() {
+                all.push(selected);
+            }
         }
     }
     Ok(all)
 }
 
-/// The paths that `path` means: resolved ones, each with the name it was reached by.
-fn matches(files: &dyn Files, path: &str, what: &str) -> Result<Vec<(Item, Vec<u8>)>, Error> {
+/// The paths that `path` means: resolved ones, each with the name it was reached by. What a wildcard matches is
+/// followed with `follow`, as if the name had been written out.
+fn matches(files: &dyn Files, path: &str, follow: bool, what: &str) -> Result<Vec<(Item, Vec<u8>)>, Error> {
     let cleaned = clean(path.as_bytes());
     if !is_pattern(&cleaned) {
         let item = resolve(files, &cleaned, true)?.item;
@@ -74,7 +83,17 @@ fn matches(files: &dyn Files, path: &str, what: &str) -> Result<Vec<(Item, Vec<u
         }
         level = next;
     }
-    Ok(level.into_iter().map(|item| { let path = item.path().to_vec(); (item, path) }).collect())
+    let named = |item: Item| {
+        let path = item.path().to_vec();
+        match item.entry.kind {
+            Kind::Symlink { .. } if follow => {
+                let found = resolve(files, &path, true)?.item;
+                Ok((found.ok_or_else(|| missing(files, &path, what))?, path))
+            }
+            _ => Ok((item, path)),
+        }
+    };
+    level.into_iter().map(named).collect()
 }
 
 fn gather(files: &dyn Files, found: Item, given: Vec<u8>, written: &str, parents: bool) -> Result<Selected, Error> {
@@ -93,7 +112,16 @@ fn gather(files: &dyn Files, found: Item, given: Vec<u8>, written: &str, parents
         true => below_pivot(written, &given),
         false => file_name(&given).to_vec(),
     };
-    Ok(Selected { given: String::from_utf8_lossy(&given).into_owned(), name, keep_name: parents, items })
+    let mut kept = Vec::new();
+    if parents {
+        let pivot = &given[..given.len() - name.len()];
+        for ancestor in ancestors(&name) {
+            let found = resolve(files, &[pivot, ancestor].concat(), true)?.item;
+            kept.extend(found.map(|item| (ancestor.to_vec(), item)));
+        }
+    }
+    let given = String::from_utf8_lossy(&given).into_owned();
+    Ok(Selected { given, name, keep_name: parents, parents: kept, items })
 }
 
 /// With `parents`, what stays of the path: all of it, or what follows `/./`.
@@ -116,7 +144,11 @@ fn leave_out(selected: &mut Selected, exclude: &Ignore) {
     let single = !selected.top().is_directory();
     let mut kept = Vec::new();
     for (path, item) in selected.items.drain(..) {
-        let subject = if single { &name } else { &path };
+        let subject = match (selected.keep_name, single) {
+            (true, _) => &join(&selected.name, &path),
+            (false, true) => &name,
+            (false, false) => &path,
+        };
         if (path.is_empty() && !single) || !exclude.ignores(subject) {
             kept.push((path, item));
         }
@@ -158,6 +190,27 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Items that are further names of a file, by index, with the index of the first that is.
+pub(crate) fn same_files(items: &[(Vec<u8>, Item)]) -> HashMap<usize, usize> {
+    let mut same = HashMap::new();
+    if !items.iter().any(|(_, item)| item.linked) {
+        return same;
+    }
+    let mut first: HashMap<(Option<LayerId>, &[u8]), usize> = HashMap::new();
+    for (at, (_, item)) in items.iter().enumerate() {
+        let file = match &item.source {
+            Source::File(path) => (None, path.as_os_str().as_bytes()),
+            Source::Layer { id, path } => (Some(*id), &path[..]),
+            Source::None | Source::Bytes(_) => continue,
+        };
+        let first = *first.entry(file).or_insert(at);
+        if first != at {
+            same.insert(at, first);
+        }
+    }
+    same
+}
+
 /// A digest of what was selected: names, kinds, permissions, bytes, and owners where they count; no times.
 pub(crate) fn content_digest(selected: &[Selected], owners: bool) -> cooperage_store::Digest {
     let mut hasher = Hasher::new();
@@ -166,8 +219,17 @@ pub(crate) fn content_digest(selected: &[Selected], owners: bool) -> cooperage_s
         frame(&mut hasher, &one.name);
         hasher.update(&[u8::from(one.keep_name)]);
         hasher.update(&(one.items.len() as u64).to_be_bytes());
-        for (path, item) in &one.items {
+        for (path, item) in &one.parents {
             frame(&mut hasher, path);
+            hash_item(&mut hasher, item, owners);
+        }
+        let same = same_files(&one.items);
+        for (at, (path, item)) in one.items.iter().enumerate() {
+            frame(&mut hasher, path);
+            if let Some(first) = same.get(&at) {
+                frame(&mut hasher, b"same");
+                hasher.update(&(*first as u64).to_be_bytes());
+            }
             hash_item(&mut hasher, item, owners);
         }
     }
@@ -198,5 +260,45 @@ pub(crate) fn hash_item(hasher: &mut Hasher, item: &Item, owners: bool) {
     for (name, value) in &entry.xattrs {
         frame(hasher, name);
         frame(hasher, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::testing::{Listed, directory, file, link};
+
+    fn selected(files: &Listed, path: &str, exclude: &[String], parents: bool) -> Result<Vec<Selected>, Error> {
+        select(files, &[path.to_owned()], exclude, parents, "the context")
+    }
+
+    #[test]
+    fn what_a_wildcard_matches_is_followed() {
+        let files = Listed(vec![directory("d"), file("d/f"), link("ld", "d"), link("lf", "d/f")]);
+        let found = selected(&files, "l*", &[], false).unwrap();
+        let tops: Vec<(&[u8], &[u8])> = found.iter().map(|one| (&one.name[..], one.top().path())).collect();
+        assert_eq!(tops, [(&b"ld"[..], &b"d"[..]), (b"lf", b"d/f")]);
+        let files = Listed(vec![link("dangling", "nowhere")]);
+        assert!(selected(&files, "d*", &[], false).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_left_out_is_not_selected() {
+        let files = Listed(vec![file("a.txt"), directory("x"), file("x/a.txt")]);
+        let exclude = ["*.txt".to_owned()];
+        assert!(selected(&files, "a.txt", &exclude, false).unwrap().is_empty());
+        assert_eq!(selected(&files, "x", &exclude, false).unwrap()[0].items.len(), 1);
+        assert_eq!(selected(&files, "x", &exclude, true).unwrap()[0].items.len(), 2);
+        assert_eq!(selected(&files, "x", &["x/*.txt".to_owned()], true).unwrap()[0].items.len(), 1);
+    }
+
+    #[test]
+    fn names_of_one_file_count_in_the_digest() {
+        let plain = Listed(vec![directory("d"), file("d/a"), file("d/b")]);
+        let mut second = file("d/b");
+        (second.source, second.linked) = (file("d/a").source, true);
+        let linked = Listed(vec![directory("d"), file("d/a"), second]);
+        let digest = |files| content_digest(&selected(files, "d", &[], false).unwrap(), false);
+        assert_ne!(digest(&plain), digest(&linked));
     }
 }

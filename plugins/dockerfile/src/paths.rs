@@ -33,7 +33,7 @@ pub fn join(directory: &str, path: &str) -> String {
 /// The destination of a COPY: as `join`, but a trailing slash, which means "a directory", stays.
 pub fn destination(directory: &str, path: &str) -> String {
     let joined = join(directory, path);
-    let is_directory = path.is_empty() || path == "." || path.ends_with('/') || path.ends_with("/.");
+    let is_directory = path.is_empty() || path == "." || path.ends_with('/');
     match is_directory && joined != "/" {
         true => joined + "/",
         false => joined,
@@ -57,7 +57,7 @@ mod tests {
             ("/app", "./", "/app/"),
             ("/app", "x", "/app/x"),
             ("/app", "x/", "/app/x/"),
-            ("/app", "x/.", "/app/x/"),
+            ("/app", "x/.", "/app/x"),
             ("/app", "../x", "/x"),
             ("/app", "/y/../z", "/z"),
             ("/app", "/", "/"),

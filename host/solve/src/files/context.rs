@@ -3,6 +3,7 @@
 //! Owners, times and extended attributes of a context are accidents of the machine it lies on: files belong to
 //! root, and times are given by the solver.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub(crate) struct ContextFiles {
 struct Seen {
     entry: Entry,
     stamp: Stamp,
+    /// Device and inode of a file that has several names.
+    shared: Option<(u32, u32, u64)>,
     ignored: bool,
     inherited: Inherited,
 }
@@ -62,7 +65,7 @@ impl ContextFiles {
             Kind::File { .. } => Source::File(self.host_path(&entry.path)),
             _ => Source::None,
         };
-        Item { entry, source }
+        Item { entry, source, linked: false }
     }
 
     /// Reads one directory; the second result says what its subdirectories are.
@@ -99,7 +102,7 @@ impl ContextFiles {
             };
             if let Some(entry) = entry_of(path, &stat, link)? {
                 let ignored = ignored || self.not_included(&entry);
-                seen.push(Seen { entry, stamp: stamp_of(&stat), ignored, inherited });
+                seen.push(Seen { entry, stamp: stamp_of(&stat), shared: shared(&stat), ignored, inherited });
             }
         }
         Ok(seen)
@@ -206,12 +209,21 @@ impl Files for ContextFiles {
             return Ok(Vec::new());
         }
         let inherited = self.inherited_by(path);
-        let mut seen = vec![Seen { entry, stamp, ignored: false, inherited: inherited.clone() }];
+        let mut seen = vec![Seen { entry, stamp, shared: None, ignored: false, inherited: inherited.clone() }];
         if directory {
             seen.extend(self.walk(path, inherited)?);
         }
         self.add_digests(&mut seen)?;
-        Ok(seen.into_iter().map(|seen| self.item(seen.entry)).collect())
+        let mut first: HashMap<(u32, u32, u64), Source> = HashMap::new();
+        let item = |seen: Seen| {
+            let mut item = self.item(seen.entry);
+            if let Some(file) = seen.shared {
+                item.source = first.entry(file).or_insert(item.source).clone();
+                item.linked = true;
+            }
+            item
+        };
+        Ok(seen.into_iter().map(item).collect())
     }
 
     fn read(&self, item: &Item, max: u64) -> Result<Vec<u8>, Error> {
@@ -235,10 +247,14 @@ impl Files for ContextFiles {
 fn keep_parents(seen: Vec<Seen>) -> Vec<Seen> {
     let mut kept: Vec<Seen> = Vec::with_capacity(seen.len());
     for seen in seen.into_iter().rev() {
-        let needed = || kept.last().is_some_and(|below| parent(&below.entry.path).starts_with(&seen.entry.path) && {
-            let rest = &below.entry.path[seen.entry.path.len()..];
-            rest.first() == Some(&b'/')
-        });
+        let needed = || {
+            kept.last().is_some_and(|below| {
+                parent(&below.entry.path).starts_with(&seen.entry.path) && {
+                    let rest = &below.entry.path[seen.entry.path.len()..];
+                    rest.first() == Some(&b'/')
+                }
+            })
+        };
         if !seen.ignored || needed() {
             kept.push(seen);
         }
@@ -250,6 +266,12 @@ fn keep_parents(seen: Vec<Seen>) -> Vec<Seen> {
 fn stamp_of(stat: &Statx) -> Stamp {
     let nanos = |time: &rustix::fs::StatxTimestamp| time.tv_sec.saturating_mul(1_000_000_000) + i64::from(time.tv_nsec);
     Stamp { size: stat.stx_size, mtime: nanos(&stat.stx_mtime), ctime: nanos(&stat.stx_ctime), inode: stat.stx_ino }
+}
+
+/// What tells the names of one regular file from other files, if it has several.
+fn shared(stat: &Statx) -> Option<(u32, u32, u64)> {
+    let regular = FileType::from_raw_mode(stat.stx_mode.into()) == FileType::RegularFile;
+    (regular && stat.stx_nlink > 1).then_some((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
 }
 
 /// The entry of a path, or none for a socket, which no image can hold.

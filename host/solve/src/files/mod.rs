@@ -22,6 +22,8 @@ use crate::Error;
 pub(crate) struct Item {
     pub(crate) entry: Entry,
     pub(crate) source: Source,
+    /// Whether the file has further names; those of one file have equal sources.
+    pub(crate) linked: bool,
 }
 
 impl Item {
@@ -86,4 +88,62 @@ pub(crate) fn display(path: &[u8]) -> String {
 /// All proper parents of a path from the top down, without the root.
 pub(crate) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| &path[..at])
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A file system that is a list of items.
+
+    use super::{Entry, Error, Files, Item, Kind, Source, parent};
+
+    /// Items by path; the root is always there.
+    #[derive(Default)]
+    pub(crate) struct Listed(pub(crate) Vec<Item>);
+
+    /// An item of mode 0755 that belongs to root; files have the bytes of their source.
+    pub(crate) fn item(path: &str, kind: Kind) -> Item {
+        let source = match kind {
+            Kind::File { .. } => Source::File(format!("/host/{path}").into()),
+            _ => Source::None,
+        };
+        let path = path.as_bytes().to_vec();
+        let entry = Entry { path, kind, mode: 0o755, uid: 0, gid: 0, mtime: 1, mtime_nanos: 0, xattrs: Vec::new() };
+        Item { entry, source, linked: false }
+    }
+
+    pub(crate) fn directory(path: &str) -> Item {
+        item(path, Kind::Directory { opaque: false })
+    }
+
+    pub(crate) fn file(path: &str) -> Item {
+        item(path, Kind::File { size: 1, digest: Some(cooperage_store::Digest::of(b"x")), offset: 0 })
+    }
+
+    pub(crate) fn link(path: &str, target: &str) -> Item {
+        item(path, Kind::Symlink { target: target.as_bytes().to_vec() })
+    }
+
+    impl Files for Listed {
+        fn lookup(&self, path: &[u8]) -> Result<Option<Item>, Error> {
+            let found = self.0.iter().find(|item| item.path() == path).cloned();
+            Ok(found.or_else(|| path.is_empty().then(|| directory(""))))
+        }
+
+        fn list(&self, path: &[u8]) -> Result<Vec<Item>, Error> {
+            let below = |item: &&Item| !item.path().is_empty() && parent(item.path()) == path;
+            Ok(self.0.iter().filter(below).cloned().collect())
+        }
+
+        fn subtree(&self, path: &[u8]) -> Result<Vec<Item>, Error> {
+            let mut items: Vec<Item> = self.lookup(path)?.into_iter().collect();
+            for item in self.list(path)? {
+                items.extend(self.subtree(item.path())?);
+            }
+            Ok(items)
+        }
+
+        fn read(&self, _: &Item, _: u64) -> Result<Vec<u8>, Error> {
+            Ok(b"x".to_vec())
+        }
+    }
 }

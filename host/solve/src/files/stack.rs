@@ -60,6 +60,7 @@ impl StackFiles {
     fn item(&self, layer: &StackLayer, entry: &Entry) -> Item {
         let mut entry = entry.clone();
         let mut source_path = entry.path.clone();
+        let linked = matches!(entry.kind, Kind::Hardlink { .. });
         if let Kind::Hardlink { target } = &entry.kind
             && let Some(real) = layer.toc.get(target)
         {
@@ -73,7 +74,7 @@ impl StackFiles {
             Kind::File { .. } => Source::Layer { id: layer.id, path: source_path },
             _ => Source::None,
         };
-        Item { entry, source }
+        Item { entry, source, linked }
     }
 
     /// The names of a directory with the layer that has each, from the top down until something hides it.
@@ -152,7 +153,7 @@ impl Files for StackFiles {
                 None => {}
             }
         }
-        Ok(path.is_empty().then(|| Item { entry: root(), source: Source::None }))
+        Ok(path.is_empty().then(|| Item { entry: root(), source: Source::None, linked: false }))
     }
 
     fn list(&self, path: &[u8]) -> Result<Vec<Item>, Error> {

@@ -23,11 +23,14 @@ pub(super) struct Stamp {
     pub(super) inode: u64,
 }
 
+/// Digests by path, each with what it was true for.
+type Known = HashMap<Box<[u8]>, (Stamp, Digest)>;
+
 /// The digests of one directory's files.
 #[derive(Debug)]
 pub(super) struct StatCache {
     file: PathBuf,
-    known: HashMap<Box<[u8]>, (Stamp, Digest)>,
+    known: Known,
     changed: bool,
 }
 
@@ -65,7 +68,7 @@ impl StatCache {
     }
 }
 
-fn encode(known: &HashMap<Box<[u8]>, (Stamp, Digest)>) -> Vec<u8> {
+fn encode(known: &Known) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(8 + known.len() * 120);
     bytes.extend_from_slice(MAGIC);
     for (path, (stamp, digest)) in known {
@@ -80,7 +83,7 @@ fn encode(known: &HashMap<Box<[u8]>, (Stamp, Digest)>) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<HashMap<Box<[u8]>, (Stamp, Digest)>> {
+fn decode(bytes: &[u8]) -> Option<Known> {
     let mut rest = bytes.strip_prefix(MAGIC)?;
     let mut known = HashMap::with_capacity(rest.len() / 100);
     while !rest.is_empty() {
