@@ -69,6 +69,7 @@ pub(crate) struct App {
     lease: OnceLock<std::fs::File>,
     pub(crate) cancel: Cancel,
     runtime: OnceLock<tokio::runtime::Runtime>,
+    watching: OnceLock<()>,
     global: Global,
 }
 
@@ -94,6 +95,7 @@ impl App {
             lease: OnceLock::new(),
             cancel,
             runtime: OnceLock::new(),
+            watching: OnceLock::new(),
             global,
         })
     }
@@ -126,7 +128,8 @@ impl App {
     pub(crate) fn block_on<T, E: Into<Failure>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
         let runtime = self.runtime()?;
         runtime.block_on(async {
-            self.stop_on_signal();
+            // One watcher for all work of this process: of two, the second would take the first Ctrl-C for another one.
+            self.watching.get_or_init(|| self.stop_on_signal());
             work.await.map_err(Into::into)
         })
     }

@@ -156,7 +156,7 @@ impl From<cooperage_solve::Error> for Failure {
             ErrorKind::Unauthenticated | ErrorKind::Unavailable => Exit::Environment,
             ErrorKind::Cancelled => Exit::Interrupted,
             ErrorKind::InvalidInput if error.exit_code.is_none() => Exit::Usage,
-            ErrorKind::Limit if error.context.iter().any(|cause| cause.contains("no space")) => Exit::Environment,
+            ErrorKind::Limit if is_full_disk(&error) => Exit::Environment,
             _ => Exit::Failed,
         };
         Self {
@@ -169,6 +169,12 @@ impl From<cooperage_solve::Error> for Failure {
             rendered: false,
         }
     }
+}
+
+/// A full disk and a limit of ours are the same kind, but only one of them is the environment's fault.
+fn is_full_disk(error: &cooperage_solve::Error) -> bool {
+    let texts = std::iter::once(&error.message).chain(&error.context);
+    texts.map(|text| text.to_lowercase()).any(|text| text.contains("no space"))
 }
 
 impl From<cooperage_store::Error> for Failure {

@@ -84,7 +84,7 @@ impl Steps {
         let outputs = self.session.plugins.task(ready, &build, request).await.map_err(call_fault)?;
         let tree = match outputs.tree {
             // A step is done when its tree is there, not when it is described.
-            Some(tree) => Some(Arc::new(build.freeze(&tree).await.map_err(|error| fault(error.into()))?) as Handle),
+            Some(tree) => Some(Arc::new(build.freeze(&tree).await.map_err(error_fault)?) as Handle),
             None => None,
         };
         Ok(StepOutputs { values: outputs.values.into_iter().collect(), tree })

@@ -227,7 +227,12 @@ impl Backends for Plugins {
 
 /// A failure of a plugin call as the command's failure; refusals, crashes and limits keep their own words.
 pub(crate) fn call_failure(error: CallError) -> Failure {
-    Error::from(error).into()
+    match error {
+        CallError::Role { .. } => {
+            Failure::usage(error.to_string()).hint("`coop plugin ls` lists plugins and what they can do")
+        }
+        other => Error::from(other).into(),
+    }
 }
 
 /// A failure around artifacts: wrong names are usage, registries are the environment.
@@ -235,6 +240,7 @@ pub(crate) fn artifact_failure(error: cooperage_engine::artifact::Error) -> Fail
     use cooperage_engine::artifact::Error as Artifact;
     let exit = match &error {
         Artifact::Reference { .. } | Artifact::NotFound(_) | Artifact::Invalid { .. } => Exit::Usage,
+        Artifact::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::Usage,
         Artifact::Digest { .. } => Exit::Refused,
         _ => Exit::Environment,
     };

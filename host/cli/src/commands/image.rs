@@ -113,7 +113,7 @@ fn archive(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure
     let fresh = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let result = File::create(&fresh).map_err(failed).and_then(|file| {
         let mut out = BufWriter::with_capacity(BUFFER, file);
-        write(&mut out)?;
+        write(&mut out).map_err(|failure| failure.context(format!("writing {}", path.display())))?;
         out.flush().and_then(|()| std::fs::rename(&fresh, path)).map_err(failed)
     });
     if result.is_err() {
