@@ -1,5 +1,7 @@
 //! Builds the first-party plugins and embeds them in the binary as an OCI layout, so that `coop` works alone.
 
+#![allow(clippy::disallowed_methods, reason = "a build script is told everything by its environment")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};

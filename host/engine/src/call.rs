@@ -1,12 +1,14 @@
 //! One call of a plugin from beginning to end: a fresh store, the call, its supervision, and what became of it. A
 //! guest's error, a trap and a limit are three different things, and the caller is told which.
 
+mod error;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cooperage_solve::{Build, Cancel, Error, ErrorKind, Level, Reporter, Secrets, StepId};
+use cooperage_solve::{Build, Cancel, Level, Reporter, Secrets, StepId};
 use futures::FutureExt;
 use futures::future::{AbortHandle, BoxFuture, abortable};
 use serde_json::Value;
@@ -21,6 +23,8 @@ use crate::instance::{Setup, State};
 use crate::limits::{Limit, LimitHit, Limits};
 use crate::output::{Lines, Log};
 use crate::ports::Registries;
+
+pub use error::CallError;
 
 /// How often a flag that nobody announces is looked at.
 const CANCEL_POLL: Duration = Duration::from_millis(20);
@@ -74,90 +78,6 @@ impl CallContext {
             cancel: None,
             limits: None,
             timeout: None,
-        }
-    }
-}
-
-/// What became of a call that gave no result.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The plugin says why it failed.
-    #[error("{0}")]
-    Failed(Box<Error>),
-    /// The plugin crashed. Its instance is gone; the next call gets a fresh one.
-    #[error("plugin `{plugin}` crashed: {message}")]
-    Trap {
-        /// The plugin.
-        plugin: String,
-        /// The panic message if there is one, else what wasmtime says.
-        message: String,
-        /// Frames of the guest, innermost first, names demangled.
-        backtrace: Vec<String>,
-    },
-    /// The plugin was stopped because it used up a limit.
-    #[error("plugin `{plugin}` was stopped: {message}")]
-    Limit {
-        /// The plugin.
-        plugin: String,
-        /// Which limit.
-        limit: Limit,
-        /// What it used.
-        message: String,
-        /// How to raise the limit, if it can be raised.
-        hint: Option<String>,
-    },
-    /// The parameters do not fit the plugin's schema; the plugin was not run.
-    #[error("parameters{pointer}: {message}")]
-    Parameters {
-        /// JSON pointer to the value that is wrong; empty is the whole.
-        pointer: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The user or a deadline stopped the call.
-    #[error("cancelled")]
-    Cancelled,
-    /// The plugin does not have the role.
-    #[error("plugin `{plugin}` is no {role}")]
-    Role {
-        /// The plugin.
-        plugin: String,
-        /// What was wanted.
-        role: &'static str,
-    },
-    /// The plugin's answer breaks the contract.
-    #[error("plugin `{plugin}` answers what it must not: {message}")]
-    Contract {
-        /// The plugin.
-        plugin: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A defect of ours.
-    #[error("calling plugin `{plugin}`: {message}")]
-    Internal {
-        /// The plugin.
-        plugin: String,
-        /// What happened.
-        message: String,
-    },
-}
-
-impl From<CallError> for Error {
-    fn from(error: CallError) -> Self {
-        let message = error.to_string();
-        match error {
-            CallError::Failed(error) => *error,
-            CallError::Cancelled => Self::cancelled(),
-            CallError::Trap { backtrace, .. } => {
-                let hint = "this is a defect of the plugin; please report it to its author";
-                Self { context: backtrace, ..Self::internal(message).hint(hint) }
-            }
-            CallError::Limit { hint, .. } => Self { hint, ..Self::new(ErrorKind::Limit, message) },
-            CallError::Parameters { .. } => Self::invalid(message),
-            CallError::Role { .. } => Self::new(ErrorKind::Unsupported, message),
-            CallError::Contract { .. } | CallError::Internal { .. } => Self::internal(message),
         }
     }
 }
@@ -232,10 +152,14 @@ async fn run<R>(
     output.iter().for_each(Lines::flush);
     match result {
         Ok(Ok(Ok(value))) => Ok(value),
-        Ok(Ok(Err(error))) if error.kind == wit::ErrorKind::Cancelled && store.data().is_cancelled() => Err(CallError::Cancelled),
+        Ok(Ok(Err(error))) if error.kind == wit::ErrorKind::Cancelled && store.data().is_cancelled() => {
+            Err(CallError::Cancelled)
+        }
         Ok(Ok(Err(error))) => Err(CallError::Failed(Box::new(error_from_wit(error)))),
         Ok(Err(trap)) => Err(sort(&plugin, &trap, store.data(), &log)),
-        Err(_) => Err(CallError::Internal { plugin: plugin.to_string(), message: "a host function panicked".to_owned() }),
+        Err(_) => {
+            Err(CallError::Internal { plugin: plugin.to_string(), message: "a host function panicked".to_owned() })
+        }
     }
 }
 
@@ -248,15 +172,27 @@ fn sort(plugin: &str, error: &wasmtime::Error, state: &State, log: &Log) -> Call
         return limit(plugin, Limit::Memory, refused.to_owned());
     }
     if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
-        return limit(plugin, Limit::Handles, format!("it holds more than {} resources at a time", state.limits.handles));
+        return limit(
+            plugin,
+            Limit::Handles,
+            format!("it holds more than {} resources at a time", state.limits.handles),
+        );
     }
     let text = format!("{error:#}");
     // These two errors of wasmtime have no public type; a test in tests/adversarial.rs keeps the words.
     if text.contains("fuel allocated for hostcalls") {
-        return limit(plugin, Limit::HostCall, format!("it hands over more than {} bytes in one call", state.limits.host_call));
+        return limit(
+            plugin,
+            Limit::HostCall,
+            format!("it hands over more than {} bytes in one call", state.limits.host_call),
+        );
     }
     if text.contains("too many live component") || text.contains("component handles") {
-        return limit(plugin, Limit::Handles, format!("it holds more than {} handles at a time", state.limits.handles * 2));
+        return limit(
+            plugin,
+            Limit::Handles,
+            format!("it holds more than {} handles at a time", state.limits.handles * 2),
+        );
     }
     if matches!(error.downcast_ref::<Trap>(), Some(Trap::StackOverflow)) {
         return limit(plugin, Limit::Stack, "its calls are nested too deep".to_owned());
@@ -273,12 +209,17 @@ fn limit(plugin: &str, limit: Limit, message: String) -> CallError {
 
 fn crash(plugin: &str, error: &wasmtime::Error, log: &Log) -> CallError {
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::to_string).unwrap_or_default();
-    let backtrace = backtrace.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("error while"));
+    let backtrace =
+        backtrace.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("error while"));
     let message = panic_message(&log.tail()).unwrap_or_else(|| match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),
         None => error.root_cause().to_string(),
     });
-    CallError::Trap { plugin: plugin.to_owned(), message: log.clean(&message), backtrace: backtrace.take(FRAMES).map(str::to_owned).collect() }
+    CallError::Trap {
+        plugin: plugin.to_owned(),
+        message: log.clean(&message),
+        backtrace: backtrace.take(FRAMES).map(str::to_owned).collect(),
+    }
 }
 
 /// Rust's standard library writes `thread '...' panicked at FILE:LINE:COLUMN:` and then the message.

@@ -193,8 +193,12 @@ impl Credentials {
 impl From<DockerCredential> for Credential {
     fn from(found: DockerCredential) -> Self {
         match found {
-            DockerCredential::IdentityToken(password) => Self { username: String::new(), password, identity_token: true },
-            DockerCredential::UsernamePassword(username, password) => Self { username, password, identity_token: false },
+            DockerCredential::IdentityToken(password) => {
+                Self { username: String::new(), password, identity_token: true }
+            }
+            DockerCredential::UsernamePassword(username, password) => {
+                Self { username, password, identity_token: false }
+            }
         }
     }
 }
@@ -350,7 +354,11 @@ mod tests {
     fn other_files_come_after() {
         let (keep, first) = file(r#"{"auths":{"a.example":{"username":"a","password":"1"}}}"#);
         let other = keep.path().join("auth.json");
-        std::fs::write(&other, r#"{"auths":{"a.example":{"username":"b","password":"2"},"b.example":{"username":"b","password":"2"}}}"#).unwrap();
+        std::fs::write(
+            &other,
+            r#"{"auths":{"a.example":{"username":"b","password":"2"},"b.example":{"username":"b","password":"2"}}}"#,
+        )
+        .unwrap();
         let c = Credentials::new(first.config, vec![keep.path().join("none.json"), other]);
         assert_eq!(c.get("a.example", None).unwrap(), Some(password("a", "1")));
         assert_eq!(c.get("b.example", None).unwrap(), Some(password("b", "2")));
@@ -359,7 +367,9 @@ mod tests {
     #[test]
     fn login_and_logout_keep_the_rest_of_the_file() {
         use std::os::unix::fs::PermissionsExt as _;
-        let (keep, c) = file(r#"{"proxies":{"default":{"httpProxy":"x"}},"auths":{"a.example":{"auth":"YTox","email":"e"}},"detachKeys":"ctrl-z"}"#);
+        let (keep, c) = file(
+            r#"{"proxies":{"default":{"httpProxy":"x"}},"auths":{"a.example":{"auth":"YTox","email":"e"}},"detachKeys":"ctrl-z"}"#,
+        );
         c.store("docker.io", &password("alice", "s3cret")).unwrap();
         let token = Credential { username: String::new(), password: "refresh".into(), identity_token: true };
         assert_eq!(c.store("azure.example", &token).unwrap(), Stored::File(keep.path().join("config.json")));
@@ -426,7 +436,10 @@ esac
         }
         let (keep, c) = file(r#"{"credsStore":"test","x":1}"#);
         assert_eq!(c.get("r.example", None).unwrap(), None);
-        assert_eq!(c.store("r.example", &password("alice", "s3cret")).unwrap(), Stored::Helper("docker-credential-test".into()));
+        assert_eq!(
+            c.store("r.example", &password("alice", "s3cret")).unwrap(),
+            Stored::Helper("docker-credential-test".into())
+        );
         let text = std::fs::read_to_string(keep.path().join("config.json")).unwrap();
         assert!(text.contains("r.example") && !text.contains("s3cret"), "{text}");
         assert_eq!(c.get("r.example", None).unwrap(), Some(password("alice", "s3cret")));

@@ -53,12 +53,7 @@ pub struct CompileLimits {
 
 impl Default for CompileLimits {
     fn default() -> Self {
-        Self {
-            component: 64 << 20,
-            memory: 8 << 30,
-            cpu: Duration::from_secs(600),
-            time: Duration::from_secs(600),
-        }
+        Self { component: 64 << 20, memory: 8 << 30, cpu: Duration::from_secs(600), time: Duration::from_secs(600) }
     }
 }
 

@@ -164,11 +164,13 @@ impl Scopes {
     /// Reads what the user allows: class to scope.
     pub fn allow(map: &BTreeMap<String, Value>) -> Result<Self, ScopeError> {
         // What a parameter of a step names, and the registry that a reference is routed to, the user has named already.
-        let mut scopes = Self::default();
-        scopes.http = HttpScope::named_by_user();
-        scopes.tcp = TcpScope::named_by_user();
-        scopes.secrets = SecretsScope::named_by_user();
-        scopes.read(map, Side::Allow)
+        let named = Self {
+            http: HttpScope::named_by_user(),
+            tcp: TcpScope::named_by_user(),
+            secrets: SecretsScope::named_by_user(),
+            ..Self::default()
+        };
+        named.read(map, Side::Allow)
     }
 
     /// Reads the host's policy: class to scope; a class that is absent is not restricted.
@@ -222,7 +224,12 @@ impl Grants {
 }
 
 /// What of the requests of `plugin` is not granted, with the line that would grant it.
-pub fn ungranted(plugin: &str, requests: &[Request], allowed: &Scopes, policy: &Scopes) -> Result<Vec<Ungranted>, ScopeError> {
+pub fn ungranted(
+    plugin: &str,
+    requests: &[Request],
+    allowed: &Scopes,
+    policy: &Scopes,
+) -> Result<Vec<Ungranted>, ScopeError> {
     let mut result = Vec::new();
     for request in requests {
         let requested = Scopes::requested(std::slice::from_ref(request))?;
@@ -235,7 +242,13 @@ pub fn ungranted(plugin: &str, requests: &[Request], allowed: &Scopes, policy: &
             },
         };
         let line = allow_line(plugin, &request.class, &missing);
-        result.push(Ungranted { class: request.class.clone(), missing, reason: request.reason.clone(), line, by_policy });
+        result.push(Ungranted {
+            class: request.class.clone(),
+            missing,
+            reason: request.reason.clone(),
+            line,
+            by_policy,
+        });
     }
     Ok(result)
 }

@@ -54,7 +54,9 @@ impl State {
     pub(crate) fn push<T: Send + 'static>(&mut self, entry: T) -> wasmtime::Result<Resource<T>> {
         let limit = self.limits.handles;
         self.table.push(entry).map_err(|error| match error {
-            ResourceTableError::Full => LimitHit::new(Limit::Handles, format!("it holds more than {limit} resources at a time")),
+            ResourceTableError::Full => {
+                LimitHit::error(Limit::Handles, format!("it holds more than {limit} resources at a time"))
+            }
             other => other.into(),
         })
     }
@@ -71,7 +73,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, cooperage_solve::Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(_) => Err(cooperage_solve::Error::internal("a worker thread died").hint("this is a defect; please report it")),
+        Err(_) => {
+            Err(cooperage_solve::Error::internal("a worker thread died").hint("this is a defect; please report it"))
+        }
     }
 }
 
@@ -90,6 +94,8 @@ pub(crate) async fn elsewhere<T: Send + 'static>(
     let _abort_with_us = Abort(task.abort_handle());
     match task.await {
         Ok(result) => result,
-        Err(_) => Err(cooperage_solve::Error::internal("an evaluation died").hint("this is a defect; please report it")),
+        Err(_) => {
+            Err(cooperage_solve::Error::internal("an evaluation died").hint("this is a defect; please report it"))
+        }
     }
 }

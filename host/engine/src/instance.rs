@@ -124,7 +124,7 @@ fn bound(store: &mut Store<State>) {
         state.ticks += 1;
         if TICK * u32::try_from(state.ticks).unwrap_or(u32::MAX) > state.limits.cpu {
             let message = format!("it computes for more than {:?}", state.limits.cpu);
-            return Err(LimitHit::new(Limit::Cpu, message));
+            return Err(LimitHit::error(Limit::Cpu, message));
         }
         Ok(UpdateDeadline::Yield(1))
     });
@@ -147,8 +147,9 @@ fn wasi(context: &CallContext, setup: &Setup<'_>, sockets: &Sockets, limits: &Li
             Access::Write => FsPerms::ReadWrite,
         };
         if let Some(path) = &mount.path {
-            wasi.preopened_dir(path, &mount.mount, permissions)
-                .map_err(|error| error.context(format!("{}: cannot open the directory granted as {}", path.display(), mount.mount)))?;
+            wasi.preopened_dir(path, &mount.mount, permissions).map_err(|error| {
+                error.context(format!("{}: cannot open the directory granted as {}", path.display(), mount.mount))
+            })?;
         }
     }
     Ok(wasi.build())
@@ -170,7 +171,8 @@ fn http_grants(engine: &Engine, context: &CallContext, setup: &Setup<'_>, named:
 
 impl State {
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed) || self.build.as_ref().is_some_and(|build| build.options().cancel.is_cancelled())
+        self.cancelled.load(Ordering::Relaxed)
+            || self.build.as_ref().is_some_and(|build| build.options().cancel.is_cancelled())
     }
 
     /// The error of a call that needs a grant which is missing.
@@ -182,7 +184,9 @@ impl State {
 
     /// The store, for functions that work with content.
     pub(crate) fn store(&self) -> Result<cooperage_store::Store, cooperage_solve::Error> {
-        self.store.clone().ok_or_else(|| cooperage_solve::Error::new(ErrorKind::Unsupported, "this call has no content store"))
+        self.store
+            .clone()
+            .ok_or_else(|| cooperage_solve::Error::new(ErrorKind::Unsupported, "this call has no content store"))
     }
 
     /// The build, for functions that make sense only in one.
@@ -239,7 +243,8 @@ impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let after = self.used.saturating_sub(current).saturating_add(desired);
         if after > self.limit {
-            self.refused = Some(format!("it wants {} MiB of memory and may have {}", after.div_ceil(1 << 20), self.limit >> 20));
+            self.refused =
+                Some(format!("it wants {} MiB of memory and may have {}", after.div_ceil(1 << 20), self.limit >> 20));
             return Ok(false);
         }
         self.used = after;

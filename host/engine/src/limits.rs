@@ -118,7 +118,7 @@ pub(crate) struct LimitHit {
 }
 
 impl LimitHit {
-    pub(crate) fn new(limit: Limit, message: impl Into<String>) -> wasmtime::Error {
+    pub(crate) fn error(limit: Limit, message: impl Into<String>) -> wasmtime::Error {
         wasmtime::Error::new(Self { limit, message: message.into() })
     }
 }

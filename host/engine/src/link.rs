@@ -68,7 +68,8 @@ const INTERFACES: &[(&str, &[&str])] = &[
 ];
 
 /// Packages of WASI 0.2 that the host links.
-const WASI: &[&str] = &["wasi:io", "wasi:clocks", "wasi:random", "wasi:cli", "wasi:filesystem", "wasi:sockets", "wasi:http"];
+const WASI: &[&str] =
+    &["wasi:io", "wasi:clocks", "wasi:random", "wasi:cli", "wasi:filesystem", "wasi:sockets", "wasi:http"];
 
 /// Something that does not fit between a plugin and this host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,7 +149,11 @@ pub(crate) fn imports(component: &ComponentType, engine: &wasmtime::Engine) -> V
                         let is_function = matches!(item.ty, ComponentItem::ComponentFunc(_));
                         (is_function && !functions.contains(&function)).then(|| function.to_owned())
                     });
-                    misfits.extend(missing.map(|function| newer(&format!("{name} function {function}"), "imports", "no such function")));
+                    misfits.extend(
+                        missing.map(|function| {
+                            newer(&format!("{name} function {function}"), "imports", "no such function")
+                        }),
+                    );
                 }
             }
             Some((package, _, version)) if WASI.contains(&package) => {
@@ -168,21 +173,28 @@ pub(crate) fn imports(component: &ComponentType, engine: &wasmtime::Engine) -> V
 /// A hint, not a fault: what is imported and cannot work because it is not even asked for.
 pub(crate) fn advice(component: &ComponentType, engine: &wasmtime::Engine, requests: &[Request]) -> Vec<String> {
     let table = [("wasi:sockets/tcp@", "tcp", "connections"), ("wasi:http/outgoing-handler@", "http", "requests")];
-    let asks = |class: &str| requests.iter().any(|request| request.class == class || (class == "http" && request.class == "service"));
+    let asks = |class: &str| {
+        requests.iter().any(|request| request.class == class || (class == "http" && request.class == "service"))
+    };
     let names: Vec<String> = component.imports(engine).map(|(name, _)| name.to_owned()).collect();
-    let silent = |(prefix, class, _): &&(&str, &str, &str)| names.iter().any(|name| name.starts_with(prefix)) && !asks(class);
+    let silent =
+        |(prefix, class, _): &&(&str, &str, &str)| names.iter().any(|name| name.starts_with(prefix)) && !asks(class);
     table
         .iter()
         .filter(silent)
         .map(|(prefix, class, what)| {
-            format!("imports {} and asks for no `{class}` capability: its {what} will be refused", prefix.trim_end_matches('@'))
+            format!(
+                "imports {} and asks for no `{class}` capability: its {what} will be refused",
+                prefix.trim_end_matches('@')
+            )
         })
         .collect()
 }
 
 fn unknown(name: &str) -> Misfit {
     let fix = if name.starts_with("wasi:") {
-        "this part of WASI is not offered; a plugin can use io, clocks, random, cli, filesystem, sockets and http".to_owned()
+        "this part of WASI is not offered; a plugin can use io, clocks, random, cli, filesystem, sockets and http"
+            .to_owned()
     } else {
         "compose the component with one that exports it (for instance with `wac plug`)".to_owned()
     };

@@ -13,12 +13,17 @@ pub(crate) struct Schema(Validator);
 impl Schema {
     /// Reads a schema. References to other documents are refused: nothing is fetched for a schema.
     pub(crate) fn new(schema: &Value) -> Result<Self, String> {
-        jsonschema::validator_for(schema).map(Self).map_err(|error| format!("its schema of parameters is none: {error}"))
+        jsonschema::validator_for(schema)
+            .map(Self)
+            .map_err(|error| format!("its schema of parameters is none: {error}"))
     }
 
     /// The first value that does not fit, in the order of the document.
     pub(crate) fn check(&self, parameters: &Value) -> Result<(), CallError> {
-        let Some(error) = self.0.iter_errors(parameters).min_by_key(|error| error.instance_path().as_str().len()) else { return Ok(()) };
+        let Some(error) = self.0.iter_errors(parameters).min_by_key(|error| error.instance_path().as_str().len())
+        else {
+            return Ok(());
+        };
         let pointer = error.instance_path().as_str().to_owned();
         Err(CallError::Parameters { pointer, message: error.to_string() })
     }

@@ -175,7 +175,8 @@ impl Engine {
         let bytes = read(wasm, self.0.config.compile.component).await?;
         let outline = outline(&bytes, self.0.config.compile.component)?;
         if let Some(json) = outline.description {
-            let description = serde_json::from_slice(&json).map_err(|error| LoadError::Description(error.to_string()))?;
+            let description =
+                serde_json::from_slice(&json).map_err(|error| LoadError::Description(error.to_string()))?;
             check(&description)?;
             self.keep(digest, &description);
         }
@@ -187,7 +188,8 @@ impl Engine {
             _ => {
                 let engine = self.0.wasmtime.clone();
                 let compiled = tokio::task::spawn_blocking(move || precompile(&engine, &bytes)).await;
-                let compiled = compiled.map_err(|_| CompileError::Exceeded { how: "made the compiler crash".to_owned() })?;
+                let compiled =
+                    compiled.map_err(|_| CompileError::Exceeded { how: "made the compiler crash".to_owned() })?;
                 compiled.map_err(CompileError::Refused)?
             }
         };

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cooperage_solve::Level;
 use serde_json::json;
 use wasmtime::component::{HasData, Linker, Resource};
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{self, ResolveAddressStream};
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress, Network};
 use wasmtime_wasi::p2::{DynPollable, IoError, SocketError};
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView, WasiSocketsView};
 
 use crate::grants::{TcpRule, allow_line};
@@ -71,7 +71,8 @@ impl Inner {
     fn connect(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         let by_address = |rule: &TcpRule| rule.host.parse::<IpAddr>().is_ok_and(|host| host.to_canonical() == ip);
-        let by_name = |rule: &TcpRule| self.admitted.iter().any(|(there, name)| *there == ip && rule.matches_host(name));
+        let by_name =
+            |rule: &TcpRule| self.admitted.iter().any(|(there, name)| *there == ip && rule.matches_host(name));
         let port = |rule: &&TcpRule| rule.ports.contains(&address.port());
         let allowed = self.rules.iter().filter(port).any(|rule| by_address(rule) || by_name(rule));
         if !allowed {
@@ -85,7 +86,10 @@ impl Inner {
     /// A guest sees only "permission denied", so the reason goes to its log.
     fn refuse(&self, place: &str) {
         let line = allow_line(&self.plugin, "tcp", &json!([place]));
-        self.log.line(Level::Warn, &format!("plugin `{}` may not connect to {place}; to allow it, write `{line}`", self.plugin));
+        self.log.line(
+            Level::Warn,
+            &format!("plugin `{}` may not connect to {place}; to allow it, write `{line}`", self.plugin),
+        );
     }
 
     fn begin(&mut self, name: &str) -> bool {
@@ -107,7 +111,12 @@ impl Inner {
         };
         if !fits {
             let kind = AddressKind::of(ip).word();
-            self.log.line(Level::Warn, &format!("{name} has the {kind} address {ip}, which is left out; grant the address itself if it is meant"));
+            self.log.line(
+                Level::Warn,
+                &format!(
+                    "{name} has the {kind} address {ip}, which is left out; grant the address itself if it is meant"
+                ),
+            );
         } else if self.admitted.len() < MOST_ADDRESSES {
             self.admitted.insert((ip.to_canonical(), name.clone()));
         }
@@ -155,7 +164,11 @@ impl network::HostNetwork for Lookup<'_> {
 }
 
 impl ip_name_lookup::Host for Lookup<'_> {
-    fn resolve_addresses(&mut self, network: Resource<Network>, name: String) -> Result<Resource<ResolveAddressStream>, SocketError> {
+    fn resolve_addresses(
+        &mut self,
+        network: Resource<Network>,
+        name: String,
+    ) -> Result<Resource<ResolveAddressStream>, SocketError> {
         let lower = name.trim_end_matches('.').to_ascii_lowercase();
         if !self.sockets.lock().begin(&lower) {
             return Err(ErrorCode::AccessDenied.into());
@@ -167,7 +180,10 @@ impl ip_name_lookup::Host for Lookup<'_> {
 }
 
 impl ip_name_lookup::HostResolveAddressStream for Lookup<'_> {
-    fn resolve_next_address(&mut self, stream: Resource<ResolveAddressStream>) -> Result<Option<IpAddress>, SocketError> {
+    fn resolve_next_address(
+        &mut self,
+        stream: Resource<ResolveAddressStream>,
+    ) -> Result<Option<IpAddress>, SocketError> {
         let number = stream.rep();
         loop {
             let again = Resource::new_borrow(number);
@@ -228,6 +244,10 @@ mod tests {
         assert!(!inner.admit(1, "169.254.169.254".parse().unwrap()));
         assert!(!inner.admit(2, "192.0.2.8".parse().unwrap()));
         drop(inner);
-        assert!(connect(&sockets, "192.0.2.7:4000") && !connect(&sockets, "192.0.2.8:21") && !connect(&sockets, "127.0.0.1:21"));
+        assert!(
+            connect(&sockets, "192.0.2.7:4000")
+                && !connect(&sockets, "192.0.2.8:21")
+                && !connect(&sockets, "127.0.0.1:21")
+        );
     }
 }

@@ -107,6 +107,8 @@ pub struct FileInfo {
     pub link_target: Option<String>,
 }
 
+/// What a copy takes, with the copy itself, whose address is the key.
+type Chosen = (Tree, Arc<Vec<Selected>>);
 type Memo<K, V> = Mutex<HashMap<K, Arc<OnceCell<Result<V, Error>>>>>;
 
 pub(crate) struct Inner {
@@ -116,7 +118,7 @@ pub(crate) struct Inner {
     /// Keys by the address of the node; the tree beside the key keeps the address taken.
     pub(crate) keys: Memo<usize, (Tree, Arc<Key>)>,
     pub(crate) evaluated: Memo<Digest, Evaluated>,
-    pub(crate) selections: Mutex<HashMap<usize, (Tree, Arc<Vec<Selected>>)>>,
+    pub(crate) selections: Mutex<HashMap<usize, Chosen>>,
     pub(crate) contexts: Memo<(String, Selection), Arc<dyn Files>>,
     pub(crate) seals: Memo<LayerId, Sealed>,
     pub(crate) fetches: Memo<LayerId, ()>,

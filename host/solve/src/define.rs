@@ -151,8 +151,7 @@ impl Build {
             _ => "the tree copied from".to_owned(),
         };
         let (paths, exclude, parents) = (paths.to_vec(), options.exclude.clone(), options.parents);
-        let selected =
-            Arc::new(blocking(move || select(files.as_ref(), &paths, &exclude, parents, &what)).await?);
+        let selected = Arc::new(blocking(move || select(files.as_ref(), &paths, &exclude, parents, &what)).await?);
         lock(&self.0.selections).insert(address, (copy.clone(), selected.clone()));
         Ok(selected)
     }

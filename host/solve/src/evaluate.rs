@@ -154,7 +154,8 @@ impl Build {
             }
             Op::WriteFile { base, path, bytes, mode, owner } => {
                 let (path, bytes, mode) = (path.clone(), bytes.clone(), *mode);
-                let write = move |placement: &mut crate::place::Placement<'_>| placement.write_file(&path, &bytes, mode);
+                let write =
+                    move |placement: &mut crate::place::Placement<'_>| placement.write_file(&path, &bytes, mode);
                 self.place(doing, base, owner.as_deref(), write).await
             }
             Op::Remove { base, path } => {

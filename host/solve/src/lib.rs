@@ -36,6 +36,4 @@ pub use key::{Key, Part};
 pub use ports::{Event, ImageSource, Level, Observer, Outcome, Reporter, Step, StepId, Unit};
 pub use record::{BuildRecord, CacheResult, Change, StepRecord};
 pub use redact::Redactor;
-pub use tree::{
-    Base, CopyOptions, Mount, MountKind, Network, Origin, Process, Secrets, Selection, Sharing, Tree,
-};
+pub use tree::{Base, CopyOptions, Mount, MountKind, Network, Origin, Process, Secrets, Selection, Sharing, Tree};

@@ -68,7 +68,9 @@ impl Redactor {
     fn first(&self, bytes: &[u8]) -> Option<(usize, usize)> {
         self.values
             .iter()
-            .filter_map(|value| bytes.windows(value.len()).position(|window| window == value).map(|at| (at, value.len())))
+            .filter_map(|value| {
+                bytes.windows(value.len()).position(|window| window == value).map(|at| (at, value.len()))
+            })
             .min_by_key(|(at, length)| (*at, std::cmp::Reverse(*length)))
     }
 }

@@ -168,12 +168,39 @@ pub(crate) enum Op {
     Image(Arc<Base>),
     /// Layers that are in the store already.
     Layers(crate::evaluate::Evaluated),
-    Context { name: String, selection: Selection },
-    Copy { base: Tree, source: Tree, paths: Vec<String>, destination: String, options: CopyOptions },
-    Run { base: Tree, process: Process, mounts: Vec<Mount> },
-    MakeDirectory { base: Tree, path: String, mode: u32, owner: Option<String> },
-    WriteFile { base: Tree, path: String, bytes: Arc<[u8]>, mode: u32, owner: Option<String> },
-    Remove { base: Tree, path: String },
+    Context {
+        name: String,
+        selection: Selection,
+    },
+    Copy {
+        base: Tree,
+        source: Tree,
+        paths: Vec<String>,
+        destination: String,
+        options: CopyOptions,
+    },
+    Run {
+        base: Tree,
+        process: Process,
+        mounts: Vec<Mount>,
+    },
+    MakeDirectory {
+        base: Tree,
+        path: String,
+        mode: u32,
+        owner: Option<String>,
+    },
+    WriteFile {
+        base: Tree,
+        path: String,
+        bytes: Arc<[u8]>,
+        mode: u32,
+        owner: Option<String>,
+    },
+    Remove {
+        base: Tree,
+        path: String,
+    },
 }
 
 #[derive(Debug)]
@@ -207,7 +234,14 @@ impl Tree {
     }
 
     /// Copies paths of `source` into this tree by the rules of a Dockerfile's COPY.
-    pub fn copy(&self, source: &Self, paths: Vec<String>, destination: String, options: CopyOptions, origin: Origin) -> Self {
+    pub fn copy(
+        &self,
+        source: &Self,
+        paths: Vec<String>,
+        destination: String,
+        options: CopyOptions,
+        origin: Origin,
+    ) -> Self {
         Self::of(Op::Copy { base: self.clone(), source: source.clone(), paths, destination, options }, origin)
     }
 

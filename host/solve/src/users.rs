@@ -86,7 +86,7 @@ pub(crate) fn identity(files: &dyn Files, text: &str) -> Result<Identity, Error>
         (Some(group), _) => (group_id(files, group)?, Vec::new()),
         (None, Some(known)) => {
             let all = groups(files)?;
-            let mine = all.into_iter().filter(|group| group.members.iter().any(|member| *member == known.name));
+            let mine = all.into_iter().filter(|group| group.members.contains(&known.name));
             (own_gid, mine.map(|group| group.gid).collect())
         }
         (None, None) => (own_gid, Vec::new()),

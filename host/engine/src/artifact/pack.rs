@@ -127,7 +127,11 @@ pub fn pack(component: Bytes, options: &PackOptions) -> Result<Packed, Error> {
         architecture: "wasm",
         os: "wasip2",
         layer_digests: vec![component_digest.to_string()],
-        component: Component { exports: &surface.exports, imports: &surface.imports, target: options.target.as_deref() },
+        component: Component {
+            exports: &surface.exports,
+            imports: &surface.imports,
+            target: options.target.as_deref(),
+        },
     };
     let config = serde_json::to_vec(&config).expect("strings can be written");
     let config_digest = Digest::of(&config);
@@ -159,7 +163,11 @@ pub(super) struct Layer {
 /// Reads the manifest of a plugin and checks that it is one whose component has at most `limit` bytes.
 pub(super) fn read_manifest(manifest: &[u8], what: &str, limit: u64) -> Result<Layer, Error> {
     if manifest.len() as u64 > LARGEST_MANIFEST {
-        return Err(Error::TooLarge { what: format!("the manifest of {what}"), size: manifest.len() as u64, limit: LARGEST_MANIFEST });
+        return Err(Error::TooLarge {
+            what: format!("the manifest of {what}"),
+            size: manifest.len() as u64,
+            limit: LARGEST_MANIFEST,
+        });
     }
     let parsed: Manifest = serde_json::from_slice(manifest).map_err(|e| not_a_plugin(manifest, what, &e))?;
     if parsed.schema_version != 2 {
@@ -232,7 +240,10 @@ mod tests {
     #[test]
     fn the_digest_depends_on_the_input_alone() {
         // A change of this value means that every plugin gets a new digest.
-        assert_eq!(packed().manifest_digest.to_string(), "sha256:fb479d73b7dda9f7c706678419b2daf47e25fed28d6ce83aea324a7200cca941");
+        assert_eq!(
+            packed().manifest_digest.to_string(),
+            "sha256:fb479d73b7dda9f7c706678419b2daf47e25fed28d6ce83aea324a7200cca941"
+        );
     }
 
     #[test]
@@ -242,9 +253,14 @@ mod tests {
         let artifact = layer.clone().accept(packed.component.clone(), packed.manifest_digest, "chat".into()).unwrap();
         assert_eq!((artifact.digest, artifact.manifest), (packed.component_digest, Some(packed.manifest_digest)));
         let other = Bytes::from_static(b"\0asm\x0d\0\x01\x01");
-        assert!(matches!(layer.clone().accept(other, packed.manifest_digest, "chat".into()), Err(Error::Digest { .. })));
+        assert!(matches!(
+            layer.clone().accept(other, packed.manifest_digest, "chat".into()),
+            Err(Error::Digest { .. })
+        ));
         assert!(layer.accept(Bytes::new(), packed.manifest_digest, "chat".into()).is_err());
-        let old = String::from_utf8(packed.manifest.clone()).unwrap().replace("\"application/wasm\"", &format!("{OLD_LAYER_TYPE:?}"));
+        let old = String::from_utf8(packed.manifest.clone())
+            .unwrap()
+            .replace("\"application/wasm\"", &format!("{OLD_LAYER_TYPE:?}"));
         assert!(read_manifest(old.as_bytes(), "chat", 100).is_ok());
     }
 

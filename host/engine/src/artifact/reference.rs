@@ -57,12 +57,16 @@ impl FromStr for RegistryReference {
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |reason: &str| Error::Reference { reference: text.to_owned(), reason: reason.to_owned() };
         let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => (name, Some(digest.parse().map_err(|_| wrong("the part after @ is no sha256 digest"))?)),
+            Some((name, digest)) => {
+                (name, Some(digest.parse().map_err(|_| wrong("the part after @ is no sha256 digest"))?))
+            }
             None => (text, None),
         };
         let (host, path) = name.split_once('/').ok_or_else(|| wrong("it has no repository after the host"))?;
         if !host.contains(['.', ':']) && host != "localhost" {
-            return Err(wrong("it does not begin with a host; plugins have no default registry, write for instance docker.io/..."));
+            return Err(wrong(
+                "it does not begin with a host; plugins have no default registry, write for instance docker.io/...",
+            ));
         }
         let (repository, tag) = match path.rsplit_once(':') {
             Some((repository, tag)) => (repository, Some(tag.to_owned())),
@@ -73,7 +77,10 @@ impl FromStr for RegistryReference {
             let inner = part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b));
             inner && edge(part.as_bytes().first()) && edge(part.as_bytes().last())
         };
-        if host.parse::<::http::uri::Authority>().is_err() || host.contains('@') || !repository.split('/').all(component) {
+        if host.parse::<::http::uri::Authority>().is_err()
+            || host.contains('@')
+            || !repository.split('/').all(component)
+        {
             return Err(wrong("host or repository has characters that are not allowed (repositories are lower case)"));
         }
         let tag_ok = |tag: &str| {
@@ -166,9 +173,21 @@ mod tests {
 
     #[test]
     fn mistakes() {
-        for text in ["", "Docker", "acme/chat", "oci://chat", "r.example/UPPER:1", "r.example/a:b:c", "r.example/a@sha256:12",
-            "file:", "layout:", "layout:x:", "user@r.example/a:1", "r.example/../x", "r.example/a:.hidden"]
-        {
+        for text in [
+            "",
+            "Docker",
+            "acme/chat",
+            "oci://chat",
+            "r.example/UPPER:1",
+            "r.example/a:b:c",
+            "r.example/a@sha256:12",
+            "file:",
+            "layout:",
+            "layout:x:",
+            "user@r.example/a:1",
+            "r.example/../x",
+            "r.example/a:.hidden",
+        ] {
             assert!(text.parse::<PluginReference>().is_err(), "{text}");
         }
         let error = "acme/chat:1".parse::<PluginReference>().unwrap_err().to_string();

@@ -40,7 +40,8 @@ impl Remote {
     pub async fn manifest(&self, reference: &RegistryReference) -> Result<(Bytes, Digest), Error> {
         let (client, auth) = self.client(reference).await?;
         let image = image(reference);
-        let answer = tokio::time::timeout(MANIFEST_TIME, client.pull_manifest_raw(&image, &auth, &[MANIFEST_TYPE])).await;
+        let answer =
+            tokio::time::timeout(MANIFEST_TIME, client.pull_manifest_raw(&image, &auth, &[MANIFEST_TYPE])).await;
         let late = || failed(reference, &format!("no manifest within {MANIFEST_TIME:?}"));
         let (bytes, _) = answer.map_err(|_| late())?.map_err(|e| explain(reference, e))?;
         let digest = Digest::of(&bytes);
@@ -60,7 +61,8 @@ impl Remote {
             size: i64::try_from(size).unwrap_or(i64::MAX),
             ..Default::default()
         };
-        let mut stream = client.pull_blob_stream(&image(reference), &descriptor).await.map_err(|e| explain(reference, e))?;
+        let mut stream =
+            client.pull_blob_stream(&image(reference), &descriptor).await.map_err(|e| explain(reference, e))?;
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
             bytes.extend_from_slice(&chunk.map_err(|e| failed(reference, &e.to_string()))?);
@@ -76,10 +78,7 @@ impl Remote {
     pub async fn push(&self, reference: &RegistryReference, packed: &Packed) -> Result<Digest, Error> {
         let (client, auth) = self.client(reference).await?;
         let image = image(&RegistryReference { digest: None, ..reference.clone() });
-        client
-            .auth(&image, &auth, oci_client::RegistryOperation::Push)
-            .await
-            .map_err(|e| explain(reference, e))?;
+        client.auth(&image, &auth, oci_client::RegistryOperation::Push).await.map_err(|e| explain(reference, e))?;
         let blobs = [
             (packed.component.clone(), packed.component_digest),
             (Bytes::from(packed.config.clone()), packed.config_digest),
@@ -100,7 +99,8 @@ impl Remote {
         let host = reference.host.as_str();
         let name = host.parse::<::http::uri::Authority>().map_or(host.to_owned(), |a| a.host().to_owned());
         let port = host.parse::<::http::uri::Authority>().ok().and_then(|a| a.port_u16()).unwrap_or(443);
-        let plain = self.plain_http.iter().any(|h| h == host) || is_loopback_host(&name) && self.authorities(&name, port).is_empty();
+        let plain = self.plain_http.iter().any(|h| h == host)
+            || is_loopback_host(&name) && self.authorities(&name, port).is_empty();
         let proxies = &self.http.settings().proxies;
         let set = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
         let config = ClientConfig {
@@ -162,7 +162,9 @@ fn image(reference: &RegistryReference) -> oci_client::Reference {
     let (host, repository) = (reference.host.clone(), reference.repository.clone());
     match (&reference.digest, &reference.tag) {
         (Some(digest), _) => oci_client::Reference::with_digest(host, repository, digest.to_string()),
-        (None, tag) => oci_client::Reference::with_tag(host, repository, tag.clone().unwrap_or_else(|| "latest".into())),
+        (None, tag) => {
+            oci_client::Reference::with_tag(host, repository, tag.clone().unwrap_or_else(|| "latest".into()))
+        }
     }
 }
 
@@ -183,7 +185,9 @@ fn explain(reference: &RegistryReference, error: OciDistributionError) -> Error 
         OciDistributionError::RequestError(error) if error.status().is_some_and(|s| s == 401 || s == 403) => {
             unauthenticated(format!("it answers {}", error.status().map_or(0, |s| s.as_u16())))
         }
-        OciDistributionError::ServerError { code: code @ (401 | 403), .. } => unauthenticated(format!("it answers {code}")),
+        OciDistributionError::ServerError { code: code @ (401 | 403), .. } => {
+            unauthenticated(format!("it answers {code}"))
+        }
         OciDistributionError::ServerError { code: 404, .. } => Error::NotFound(format!("{reference} does not exist")),
         OciDistributionError::RegistryError { envelope, .. } => {
             let codes: Vec<_> = envelope.errors.iter().map(|e| &e.code).collect();

@@ -71,7 +71,8 @@ impl Sources {
         let origin = format!("oci://{}", RegistryReference { digest: Some(digest), ..reference.clone() });
         let layer = read_manifest(&manifest, &origin, self.largest)?;
         let path = self.component(&layer.descriptor.digest);
-        let at_hand = read_limited(&path, self.largest).ok().filter(|bytes| Digest::of(bytes) == layer.descriptor.digest);
+        let at_hand =
+            read_limited(&path, self.largest).ok().filter(|bytes| Digest::of(bytes) == layer.descriptor.digest);
         let component = match at_hand {
             Some(bytes) => bytes.into(),
             None => self.remote.blob(&exact, &layer.descriptor.digest, layer.descriptor.size).await?,
@@ -201,7 +202,10 @@ mod tests {
         };
         let (tagged, reference) = parse(&format!("oci://{}/acme/chat:1", registry.host()));
         let stranger = sources(directory.path(), trusted(), None);
-        for refused in [stranger.remote.push(&reference, &packed(1)).await.map(drop), stranger.load(&tagged, false).await.map(drop)] {
+        for refused in [
+            stranger.remote.push(&reference, &packed(1)).await.map(drop),
+            stranger.load(&tagged, false).await.map(drop),
+        ] {
             let error = refused.unwrap_err();
             assert!(matches!(error, Error::Unauthenticated { .. }), "{error}");
             assert!(error.to_string().contains("coop registry login"), "{error}");
@@ -254,7 +258,12 @@ mod tests {
         let other = Bytes::from(vec![0; packed(1).component.len()]);
         let long = Bytes::from(vec![0; 1 << 20]);
         let cases: Vec<(&str, u16, Bytes, &str)> = vec![
-            ("/manifests/", 429, Bytes::from_static(br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#), "slow down"),
+            (
+                "/manifests/",
+                429,
+                Bytes::from_static(br#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#),
+                "slow down",
+            ),
             ("/manifests/", 500, Bytes::new(), "500"),
             ("/manifests/", 200, Bytes::from(vec![b' '; (4 << 20) + 1]), "more than the 4194304 allowed"),
             ("/manifests/", 200, Bytes::from_static(b"<html>"), "manifest"),
@@ -264,7 +273,9 @@ mod tests {
             ("/blobs/", 503, Bytes::new(), "503"),
         ];
         for (part, status, body, expected) in cases {
-            let server = spoiled(packed(1), move |path| path.contains(part).then(|| server::answer(status, &[], body.clone()))).await;
+            let server =
+                spoiled(packed(1), move |path| path.contains(part).then(|| server::answer(status, &[], body.clone())))
+                    .await;
             let directory = tempfile::tempdir().unwrap();
             let sources = sources(directory.path(), Default::default(), None);
             let (tagged, _) = parse(&format!("oci://{}/acme/chat:1", server.address));
@@ -292,6 +303,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let http = http::Settings { idle_timeout: std::time::Duration::from_millis(200), ..Default::default() };
         let (tagged, _) = parse(&format!("oci://{}/acme/chat:1", server.address));
-        assert!(matches!(sources(directory.path(), http, None).load(&tagged, false).await, Err(Error::Registry { .. })));
+        assert!(matches!(
+            sources(directory.path(), http, None).load(&tagged, false).await,
+            Err(Error::Registry { .. })
+        ));
     }
 }

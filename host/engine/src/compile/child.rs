@@ -67,9 +67,12 @@ fn compile(input: &Path) -> Result<Vec<u8>, String> {
 pub(crate) fn precompile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>, String> {
     engine.precompile_component(bytes).map_err(|error| {
         let text = format!("{error:#}");
-        let newer = ["component model async", "component-model-async", "not enabled", "gc proposal", "exceptions proposal"];
+        let newer =
+            ["component model async", "component-model-async", "not enabled", "gc proposal", "exceptions proposal"];
         if newer.iter().any(|word| text.contains(word)) {
-            return format!("it uses a feature that this host does not have; build it for WASI 0.2 without proposals ({text})");
+            return format!(
+                "it uses a feature that this host does not have; build it for WASI 0.2 without proposals ({text})"
+            );
         }
         text
     })
@@ -96,9 +99,9 @@ pub(crate) async fn in_child(
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| {
-        CompileError::Machine(format!("{} {COMPILE_ARGUMENT}: {error}", helper.display()))
-    })?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| CompileError::Machine(format!("{} {COMPILE_ARGUMENT}: {error}", helper.display())))?;
     let status = match tokio::time::timeout(limits.time, child.wait()).await {
         Ok(status) => status.map_err(machine)?,
         Err(_) => {
@@ -108,7 +111,9 @@ pub(crate) async fn in_child(
     };
     match status.code() {
         Some(0) => std::fs::read(&output).map_err(machine),
-        Some(1) => Err(CompileError::Refused(String::from_utf8_lossy(&std::fs::read(&output).map_err(machine)?).into_owned())),
+        Some(1) => {
+            Err(CompileError::Refused(String::from_utf8_lossy(&std::fs::read(&output).map_err(machine)?).into_owned()))
+        }
         Some(code) => Err(CompileError::Machine(format!("{} {COMPILE_ARGUMENT} ends with {code}", helper.display()))),
         None => Err(CompileError::Exceeded {
             how: format!(

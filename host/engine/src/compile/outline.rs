@@ -30,7 +30,9 @@ pub enum OutlineError {
         version: u16,
     },
     /// Needs interfaces of a generation that this host does not offer.
-    #[error("this component imports {import}, but this host offers WASI 0.2; build it for WASI 0.2, or use a newer coop")]
+    #[error(
+        "this component imports {import}, but this host offers WASI 0.2; build it for WASI 0.2, or use a newer coop"
+    )]
     Wasi {
         /// The first such import.
         import: String,
@@ -69,8 +71,6 @@ pub(crate) struct Outline {
     /// The custom section with the plugin's description.
     pub description: Option<Vec<u8>>,
 }
-
-
 
 const MODULES: usize = 1_000;
 const DEPTH: usize = 20;
@@ -139,7 +139,10 @@ fn header(bytes: &[u8]) -> Result<(), OutlineError> {
         [_, _, _, _, _, _, 0, 0] => Err(OutlineError::CoreModule),
         [_, _, _, _, 13, 0, 1, 0] => Ok(()),
         [_, _, _, _, low, high, 1, 0] => Err(OutlineError::Format { version: u16::from_le_bytes([low, high]) }),
-        _ => Err(OutlineError::Damaged { offset: 4, reason: "the header is neither a module's nor a component's".to_owned() }),
+        _ => Err(OutlineError::Damaged {
+            offset: 4,
+            reason: "the header is neither a module's nor a component's".to_owned(),
+        }),
     }
 }
 
@@ -159,5 +162,6 @@ fn damaged(error: wasmparser::BinaryReaderError) -> OutlineError {
 }
 
 fn is_later_wasi(import: &str) -> bool {
-    import.starts_with("wasi:") && import.rsplit_once("@0.").is_some_and(|(_, rest)| !rest.starts_with("2.") && rest != "2")
+    import.starts_with("wasi:")
+        && import.rsplit_once("@0.").is_some_and(|(_, rest)| !rest.starts_with("2.") && rest != "2")
 }

@@ -31,7 +31,10 @@ fn imports_of_later_generations_are_named() {
 #[test]
 fn nesting_is_bounded() {
     let deep = format!("{}{}", "(component ".repeat(40), ")".repeat(40));
-    assert!(matches!(outline(&wat::parse_str(deep).unwrap(), LIMIT), Err(OutlineError::TooMany { what: "levels", .. })));
+    assert!(matches!(
+        outline(&wat::parse_str(deep).unwrap(), LIMIT),
+        Err(OutlineError::TooMany { what: "levels", .. })
+    ));
     let wide = format!("(component {})", "(core module)".repeat(1001));
     assert!(matches!(outline(&wat::parse_str(wide).unwrap(), LIMIT), Err(OutlineError::TooMany { .. })));
 }

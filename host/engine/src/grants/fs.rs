@@ -58,7 +58,8 @@ impl Scope for FsScope {
         let mut mounts = Vec::new();
         for item in list(value) {
             let mount: Mount = serde_json::from_value(item.clone()).map_err(|_| wrong(item, expected))?;
-            let plain = mount.mount.starts_with('/') && mount.mount.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+            let plain = mount.mount.starts_with('/')
+                && mount.mount.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
             let sided = match side {
                 Side::Request => mount.path.is_none(),
                 Side::Allow => mount.path.is_some(),
@@ -98,9 +99,8 @@ impl Scope for FsScope {
     }
 
     fn missing(&self, granted: &Self) -> Option<Value> {
-        let open = |mount: &&Mount| {
-            !granted.mounts().any(|there| there.mount == mount.mount && there.access >= mount.access)
-        };
+        let open =
+            |mount: &&Mount| !granted.mounts().any(|there| there.mount == mount.mount && there.access >= mount.access);
         let line = |mount: &Mount| json!({ "mount": mount.mount, "path": "DIRECTORY", "access": mount.access });
         some_list(self.mounts.iter().filter(open).map(line).collect())
     }

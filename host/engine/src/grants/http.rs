@@ -155,7 +155,9 @@ impl RuleExt for Rule {
     fn deserialize_value(value: &Value) -> Result<Self, String> {
         match value {
             Value::String(text) => text.parse(),
-            Value::Object(_) => serde_json::from_value(value.clone()).map_err(|error| wrong(value, &format!("a rule: {error}"))),
+            Value::Object(_) => {
+                serde_json::from_value(value.clone()).map_err(|error| wrong(value, &format!("a rule: {error}")))
+            }
             _ => Err(wrong(value, "a URL, \"registry\" or {\"from\":\"parameters\"}")),
         }
     }

@@ -50,7 +50,9 @@ impl Named {
     /// Only a text that is a URL as a whole counts, not one that mentions a URL.
     fn text(&mut self, text: &str) {
         let Some((scheme, _)) = text.split_once("://") else { return };
-        if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) || text.contains(char::is_whitespace) {
+        if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+            || text.contains(char::is_whitespace)
+        {
             return;
         }
         let authority = text.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(""));
@@ -95,7 +97,10 @@ mod tests {
 
     #[test]
     fn tricks_name_the_host_that_is_reached() {
-        let named = Named::in_parameters(&json!(["https://good.example@evil.example/x", "https://good.example#@evil.example/"]));
+        let named = Named::in_parameters(&json!([
+            "https://good.example@evil.example/x",
+            "https://good.example#@evil.example/"
+        ]));
         assert_eq!(
             named.origins.iter().map(Origin::to_string).collect::<Vec<_>>(),
             ["https://evil.example", "https://good.example"]

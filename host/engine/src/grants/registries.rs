@@ -135,7 +135,11 @@ impl Scope for RegistriesScope {
 
     fn missing(&self, granted: &Self) -> Option<Value> {
         let open = |rule: &&ActionRule| {
-            !granted.any && !granted.rules.iter().any(|there| rule.narrower(there).is_some_and(|both| both.action == rule.action))
+            !granted.any
+                && !granted
+                    .rules
+                    .iter()
+                    .any(|there| rule.narrower(there).is_some_and(|both| both.action == rule.action))
         };
         some_list(self.rules.iter().filter(open).map(|rule| json!(rule.text())).collect())
     }

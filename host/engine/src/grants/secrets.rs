@@ -46,7 +46,8 @@ impl Scope for SecretsScope {
 
     fn both(&self, other: &Self) -> Self {
         let names = self.names.union(&other.names);
-        let in_both = |name: &&String| (self.any || self.names.contains(*name)) && (other.any || other.names.contains(*name));
+        let in_both =
+            |name: &&String| (self.any || self.names.contains(*name)) && (other.any || other.names.contains(*name));
         Self {
             any: self.any && other.any,
             names: names.filter(in_both).cloned().collect(),
@@ -55,8 +56,12 @@ impl Scope for SecretsScope {
     }
 
     fn missing(&self, granted: &Self) -> Option<Value> {
-        let mut items: Vec<Value> =
-            self.names.iter().filter(|name| !granted.any && !granted.names.contains(*name)).map(|name| json!(name)).collect();
+        let mut items: Vec<Value> = self
+            .names
+            .iter()
+            .filter(|name| !granted.any && !granted.names.contains(*name))
+            .map(|name| json!(name))
+            .collect();
         if self.from_parameters && !granted.from_parameters {
             items.push(json!({ "from": "parameters" }));
         }

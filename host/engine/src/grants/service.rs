@@ -46,14 +46,20 @@ impl ServiceRequest {
     }
 
     fn to_json(&self) -> Value {
-        if self.requests.is_empty() { json!(self.name) } else { json!({ "name": self.name, "requests": self.requests }) }
+        if self.requests.is_empty() {
+            json!(self.name)
+        } else {
+            json!({ "name": self.name, "requests": self.requests })
+        }
     }
 }
 
 fn parse_one(value: &Value) -> Result<ServiceRequest, String> {
     let expected = "the name of a service or { \"name\": ..., \"requests\": [\"METHOD PATH\", ...] }";
     if let Some(name) = value.as_str() {
-        return valid(name).map(|name| ServiceRequest { name, requests: Vec::new() }).ok_or_else(|| wrong(value, expected));
+        return valid(name)
+            .map(|name| ServiceRequest { name, requests: Vec::new() })
+            .ok_or_else(|| wrong(value, expected));
     }
     let map = value.as_object().ok_or_else(|| wrong(value, expected))?;
     let name = map.get("name").and_then(Value::as_str).and_then(valid).ok_or_else(|| wrong(value, expected))?;
@@ -62,7 +68,8 @@ fn parse_one(value: &Value) -> Result<ServiceRequest, String> {
     }
     let mut requests = Vec::new();
     for line in map.get("requests").map_or(&[] as &[Value], list) {
-        let line = line.as_str().filter(|line| line.split_once(' ').is_some_and(|(_, path)| path.trim().starts_with('/')));
+        let line =
+            line.as_str().filter(|line| line.split_once(' ').is_some_and(|(_, path)| path.trim().starts_with('/')));
         requests.push(line.ok_or_else(|| wrong(value, expected))?.to_owned());
     }
     if map.contains_key("requests") && requests.is_empty() {
@@ -72,7 +79,8 @@ fn parse_one(value: &Value) -> Result<ServiceRequest, String> {
 }
 
 fn valid(name: &str) -> Option<String> {
-    let fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let fits =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     fits.then(|| name.to_owned())
 }
 
@@ -112,6 +120,12 @@ impl Scope for ServiceScope {
     }
 
     fn missing(&self, granted: &Self) -> Option<Value> {
-        some_list(self.services.iter().filter(|service| granted.find(&service.name).is_none()).map(ServiceRequest::to_json).collect())
+        some_list(
+            self.services
+                .iter()
+                .filter(|service| granted.find(&service.name).is_none())
+                .map(ServiceRequest::to_json)
+                .collect(),
+        )
     }
 }

@@ -66,7 +66,11 @@ impl FromStr for TcpRule {
 
 impl std::fmt::Display for TcpRule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:", self.host)? } else { write!(f, "{}:", self.host)? }
+        if self.host.contains(':') {
+            write!(f, "[{}]:", self.host)?
+        } else {
+            write!(f, "{}:", self.host)?
+        }
         match (*self.ports.start(), *self.ports.end()) {
             (1, u16::MAX) => f.write_str("*"),
             (first, last) if first == last => write!(f, "{first}"),

@@ -30,7 +30,11 @@ fn a_request_alone_grants_nothing() {
         request("registries", json!("push")),
         request("state", json!(true)),
     ];
-    assert_eq!(all.iter().map(|r| r.class.as_str()).collect::<Vec<_>>(), Scopes::CLASSES, "every class is in this test");
+    assert_eq!(
+        all.iter().map(|r| r.class.as_str()).collect::<Vec<_>>(),
+        Scopes::CLASSES,
+        "every class is in this test"
+    );
     let granted = grants(&all, json!({}), json!({}));
     let named = Named::default();
     assert!(granted.0.http.rules(&named).is_empty() && granted.0.tcp.rules(&named).is_empty());
@@ -88,7 +92,11 @@ fn http_is_cut_down_to_what_all_three_say() {
     check(json!("https://a.example"), json!("https://*.a.example"), &[]);
     check(json!("https://a.example"), json!("http://a.example"), &[]);
     check(json!("https://a.example"), json!("https://a.example:444"), &[]);
-    check(json!("GET,POST https://a.example"), json!("POST,PUT https://a.example/x/*"), &["POST https://a.example/x/*"]);
+    check(
+        json!("GET,POST https://a.example"),
+        json!("POST,PUT https://a.example/x/*"),
+        &["POST https://a.example/x/*"],
+    );
     check(json!("GET https://a.example"), json!("POST https://a.example"), &[]);
     check(json!("https://a.example/x/*"), json!("https://a.example/x/y"), &["https://a.example/x/y"]);
     // `*` does not cover `**`: were it taken for text, the wider pattern would win.
@@ -145,10 +153,16 @@ fn tcp_ports_and_hosts() {
 
 #[test]
 fn registries_by_action_and_name() {
-    let granted = grants(&[request("registries", json!(["push", "pull"]))], json!({ "registries": ["push r.example/team/**"] }), json!({}));
+    let granted = grants(
+        &[request("registries", json!(["push", "pull"]))],
+        json!({ "registries": ["push r.example/team/**"] }),
+        json!({}),
+    );
     let scope = &granted.0.registries;
     assert!(scope.allows(Action::Push, "r.example/team/app:1") && !scope.allows(Action::Push, "r.example/other/app:1"));
-    assert!(scope.allows(Action::Resolve, "r.example/team/app:1") && !scope.allows(Action::Pull, "r.example/team/app:1"));
+    assert!(
+        scope.allows(Action::Resolve, "r.example/team/app:1") && !scope.allows(Action::Pull, "r.example/team/app:1")
+    );
 }
 
 #[test]
@@ -164,7 +178,9 @@ fn directories_get_the_smaller_access() {
     let outside = json!({ "fs": { "mount": "/data", "path": "/etc", "access": "read" } });
     let policy = json!({ "fs": { "mount": "/data", "path": "/srv", "access": "write" } });
     assert!(grants(&[asked], outside, policy).0.fs.mounts().next().is_none());
-    for bad in [json!("/x"), json!({ "mount": "x" }), json!({ "mount": "/a/../b" }), json!({ "mount": "/a", "path": "/b" })] {
+    for bad in
+        [json!("/x"), json!({ "mount": "x" }), json!({ "mount": "/a/../b" }), json!({ "mount": "/a", "path": "/b" })]
+    {
         assert!(Scopes::requested(&[request("fs", bad.clone())]).is_err(), "{bad}");
     }
 }
@@ -175,7 +191,9 @@ fn services_by_request() {
     let granted = grants(&[asked], json!({ "service": "docker" }), json!({}));
     let patterns = granted.0.service.services()[0].patterns();
     assert_eq!(patterns[0], (vec!["GET".to_owned(), "HEAD".to_owned()], Some("/v*/images/**".to_owned())));
-    for bad in [json!("Docker"), json!({ "name": "docker", "requests": [] }), json!({ "name": "docker", "requests": ["GET"] })] {
+    for bad in
+        [json!("Docker"), json!({ "name": "docker", "requests": [] }), json!({ "name": "docker", "requests": ["GET"] })]
+    {
         assert!(Scopes::requested(&[request("service", bad.clone())]).is_err(), "{bad}");
     }
 }

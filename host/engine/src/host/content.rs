@@ -96,7 +96,12 @@ impl content::HostWriter for State {
         Ok(self.table.get(&this)?.blob.as_ref().map_or(0, BlobWriter::size))
     }
 
-    async fn commit(&mut self, this: Resource<Writer>, media_type: String, expected: Option<String>) -> Answer<wit::Descriptor> {
+    async fn commit(
+        &mut self,
+        this: Resource<Writer>,
+        media_type: String,
+        expected: Option<String>,
+    ) -> Answer<wit::Descriptor> {
         let writer = self.table.delete(this)?;
         self.used.writers = self.used.writers.saturating_sub(1);
         let store = self.store();
@@ -158,7 +163,8 @@ impl content::HostReader for State {
 }
 
 fn read(reader: &mut Reader, bytes: &mut [u8]) -> Result<usize, Error> {
-    let length = reader.file.read_at(bytes, reader.position).map_err(|error| Error::io("read from the store", &error))?;
+    let length =
+        reader.file.read_at(bytes, reader.position).map_err(|error| Error::io("read from the store", &error))?;
     if length == 0 && !bytes.is_empty() {
         return Err(Error::internal("a blob of the store has become shorter"));
     }

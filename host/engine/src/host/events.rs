@@ -87,7 +87,13 @@ impl events::HostStep for State {
         self.begin(Some(&parent), &name)
     }
 
-    fn progress(&mut self, this: Resource<GuestStep>, done: u64, total: Option<u64>, unit: events::Unit) -> wasmtime::Result<()> {
+    fn progress(
+        &mut self,
+        this: Resource<GuestStep>,
+        done: u64,
+        total: Option<u64>,
+        unit: events::Unit,
+    ) -> wasmtime::Result<()> {
         let this = self.table.get_mut(&this)?;
         let unit = match unit {
             events::Unit::Bytes => Unit::Bytes,

@@ -17,10 +17,15 @@ const MOST: usize = 1000;
 pub struct GuestBase(pub Arc<Base>);
 
 impl images::Host for State {
-    async fn resolve(&mut self, requests: Vec<images::Request>) -> wasmtime::Result<Vec<Result<Resource<GuestBase>, wit::Error>>> {
+    async fn resolve(
+        &mut self,
+        requests: Vec<images::Request>,
+    ) -> wasmtime::Result<Vec<Result<Resource<GuestBase>, wit::Error>>> {
         let count = requests.len();
         let build = match self.build() {
-            Ok(_) if count > MOST => Err(Error::new(ErrorKind::Limit, format!("one call resolves at most {MOST} images"))),
+            Ok(_) if count > MOST => {
+                Err(Error::new(ErrorKind::Limit, format!("one call resolves at most {MOST} images")))
+            }
             other => other,
         };
         let build = match build {

@@ -23,8 +23,7 @@ pub(super) fn process(process: trees::Process) -> Result<Process, Error> {
         trees::Network::None => Network::None,
         trees::Network::Host => Network::Host,
     };
-    let trees::Process { args, env, cwd, user, stdin, .. } =
-        trees::Process { options: Vec::new(), ..process };
+    let trees::Process { args, env, cwd, user, stdin, .. } = trees::Process { options: Vec::new(), ..process };
     Ok(Process { args, env, cwd, user, network, stdin, hostname, shm_size })
 }
 
@@ -181,10 +180,14 @@ mod tests {
 
     #[test]
     fn defaults_are_those_of_a_dockerfile() {
-        let MountKind::Secret { mode, required, .. } = mount(request("secret", &[]), None).unwrap().kind else { panic!() };
+        let MountKind::Secret { mode, required, .. } = mount(request("secret", &[]), None).unwrap().kind else {
+            panic!()
+        };
         assert_eq!((mode, required), (0o400, false));
         let options = [("sharing", "locked"), ("mode", "0700"), ("uid", "5")];
-        let MountKind::Cache { mode, uid, sharing, .. } = mount(request("cache", &options), None).unwrap().kind else { panic!() };
+        let MountKind::Cache { mode, uid, sharing, .. } = mount(request("cache", &options), None).unwrap().kind else {
+            panic!()
+        };
         assert_eq!((mode, uid, sharing), (0o700, 5, Sharing::Locked));
     }
 }

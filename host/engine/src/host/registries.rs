@@ -14,7 +14,12 @@ use crate::output::visible;
 use crate::ports::Registries;
 
 impl registries::Host for State {
-    async fn push(&mut self, image: String, reference: String, options: Vec<(String, String)>) -> Answer<wit::Descriptor> {
+    async fn push(
+        &mut self,
+        image: String,
+        reference: String,
+        options: Vec<(String, String)>,
+    ) -> Answer<wit::Descriptor> {
         let (port, step) = match self.transfer(Action::Push, &reference, &options) {
             Ok(ready) => ready,
             Err(error) => return answer(Err(error)),

@@ -54,8 +54,9 @@ impl State {
         let this = self.table.get(this)?;
         let depth = this.depth.max(beside).saturating_add(1);
         if depth > self.limits.tree_depth {
-            let message = format!("its operations on trees lie more than {} deep on each other", self.limits.tree_depth);
-            return Err(LimitHit::new(Limit::Operations, message));
+            let message =
+                format!("its operations on trees lie more than {} deep on each other", self.limits.tree_depth);
+            return Err(LimitHit::error(Limit::Operations, message));
         }
         let made = this.tree().and_then(|tree| {
             make(self, tree, origin).map_err(|error| Error { location: error.location.clone().or(location), ..error })
@@ -68,11 +69,11 @@ impl State {
         self.used.operation_bytes = self.used.operation_bytes.saturating_add(held as u64);
         if self.used.operations > self.limits.operations {
             let message = format!("it describes more than {} operations on trees", self.limits.operations);
-            return Err(LimitHit::new(Limit::Operations, message));
+            return Err(LimitHit::error(Limit::Operations, message));
         }
         if self.used.operation_bytes > self.limits.operation_bytes {
             let message = format!("its operations on trees hold more than {} bytes", self.limits.operation_bytes);
-            return Err(LimitHit::new(Limit::Operations, message));
+            return Err(LimitHit::error(Limit::Operations, message));
         }
         Ok(())
     }
@@ -121,7 +122,11 @@ impl trees::HostTree for State {
             if build.options().contexts.contains_key(&name) {
                 return Ok(());
             }
-            let what = if name.is_empty() { "there is no build context".to_owned() } else { format!("there is no build context `{name}`") };
+            let what = if name.is_empty() {
+                "there is no build context".to_owned()
+            } else {
+                format!("there is no build context `{name}`")
+            };
             Err(Error::not_found(what))
         });
         if let Err(error) = found {
@@ -175,7 +180,9 @@ impl trees::HostTree for State {
         owner: Option<String>,
         origin: Origin,
     ) -> wasmtime::Result<Resource<GuestTree>> {
-        self.operation(&this, (path.len(), 0), origin, |_, tree, origin| Ok(tree.make_directory(path, checked(mode)?, owner, origin)))
+        self.operation(&this, (path.len(), 0), origin, |_, tree, origin| {
+            Ok(tree.make_directory(path, checked(mode)?, owner, origin))
+        })
     }
 
     fn write_file(
@@ -192,7 +199,12 @@ impl trees::HostTree for State {
         })
     }
 
-    fn remove(&mut self, this: Resource<GuestTree>, path: String, origin: Origin) -> wasmtime::Result<Resource<GuestTree>> {
+    fn remove(
+        &mut self,
+        this: Resource<GuestTree>,
+        path: String,
+        origin: Origin,
+    ) -> wasmtime::Result<Resource<GuestTree>> {
         self.operation(&this, (path.len(), 0), origin, |_, tree, origin| Ok(tree.remove(path, origin)))
     }
 
@@ -229,7 +241,11 @@ impl trees::HostTree for State {
 }
 
 fn checked(mode: u32) -> Result<u32, Error> {
-    if mode <= 0o7777 { Ok(mode) } else { Err(Error::new(ErrorKind::InvalidInput, format!("{mode:o} are not permission bits"))) }
+    if mode <= 0o7777 {
+        Ok(mode)
+    } else {
+        Err(Error::new(ErrorKind::InvalidInput, format!("{mode:o} are not permission bits")))
+    }
 }
 
 fn file_info(info: FileInfo) -> trees::FileInfo {

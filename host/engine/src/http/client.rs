@@ -13,6 +13,7 @@ use hyper::body::{Body, Incoming};
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::io::TokioIo;
 
+use super::Error;
 use super::address::{Reach, literal};
 use super::body::{RequestBody, ResponseBody};
 use super::connect::{Connector, Resolver, SystemResolver, admitted, open_unix};
@@ -20,7 +21,6 @@ use super::pool::{Connection, Key, Lease, Pool};
 use super::proxy::{Proxies, Proxy, ProxySettings};
 use super::rule::Origin;
 use super::tls::{Tls, TlsSettings};
-use super::Error;
 
 /// How a client behaves.
 #[derive(Clone)]
@@ -124,7 +124,11 @@ impl Client {
     }
 
     /// Sends one request with an absolute `http` or `https` URL and gives the answer once its head is there.
-    pub async fn send(&self, request: Request<WasiBody>, options: &SendOptions) -> Result<Response<ResponseBody>, Error> {
+    pub async fn send(
+        &self,
+        request: Request<WasiBody>,
+        options: &SendOptions,
+    ) -> Result<Response<ResponseBody>, Error> {
         let uri = request.uri().clone();
         let origin = Origin::of(&uri).ok_or_else(|| Error::not_a_url(&uri))?;
         // Its answer would turn the connection into a tunnel past every check.
@@ -170,7 +174,12 @@ impl Client {
         self.exchange(connection, request, &key, &origin, options, &frames).await.map_err(|failure| failure.error)
     }
 
-    async fn connect(&self, origin: &Origin, proxy: Option<&Proxy>, options: &SendOptions) -> Result<Connection, Error> {
+    async fn connect(
+        &self,
+        origin: &Origin,
+        proxy: Option<&Proxy>,
+        options: &SendOptions,
+    ) -> Result<Connection, Error> {
         let limit = options.connect_timeout.unwrap_or(self.0.settings.connect_timeout);
         let opened = match &options.socket {
             Some(path) => open_unix(path, limit).await?,
@@ -234,7 +243,11 @@ impl Client {
     }
 }
 
-fn prepare(request: Request<WasiBody>, origin: &Origin, frames: &Arc<AtomicU64>) -> Result<Request<RequestBody>, Error> {
+fn prepare(
+    request: Request<WasiBody>,
+    origin: &Origin,
+    frames: &Arc<AtomicU64>,
+) -> Result<Request<RequestBody>, Error> {
     let mut request = request.map(|inner| RequestBody { inner, frames: frames.clone() });
     // Always our own: the host that was checked is the host that the server hears.
     let value = HeaderValue::from_str(&origin.host_header()).map_err(|e| Error::InvalidRequest(e.to_string()))?;

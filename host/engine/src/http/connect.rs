@@ -11,11 +11,11 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::Error;
 use super::address::{AddressKind, Reach, literal};
 use super::proxy::Proxy;
 use super::rule::Origin;
 use super::tls::Tls;
-use super::Error;
 
 /// Between the starts of two attempts when a name has several addresses (RFC 8305 recommends 250 ms).
 const STAGGER: Duration = Duration::from_millis(250);

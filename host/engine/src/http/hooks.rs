@@ -56,7 +56,11 @@ impl Hooks {
     }
 
     /// Sends a request if a grant covers it.
-    pub async fn send(&self, request: Request<WasiBody>, timeouts: Option<RequestOptions>) -> Result<Response<WasiBody>, Error> {
+    pub async fn send(
+        &self,
+        request: Request<WasiBody>,
+        timeouts: Option<RequestOptions>,
+    ) -> Result<Response<WasiBody>, Error> {
         let origin = Origin::of(request.uri()).ok_or_else(|| Error::not_a_url(request.uri()))?;
         let mut options = self.allowed(&origin, &request)?;
         if let Some(timeouts) = timeouts {
@@ -81,7 +85,10 @@ impl Hooks {
         let (method, path) = (request.method(), request.uri().path());
         if let Some(service) = self.grants.services.iter().find(|s| !origin.https && s.authority == origin.host) {
             let allowed = service.requests.is_empty()
-                || service.requests.iter().any(|(methods, pattern)| allows_path(methods, pattern.as_deref(), method, path));
+                || service
+                    .requests
+                    .iter()
+                    .any(|(methods, pattern)| allows_path(methods, pattern.as_deref(), method, path));
             if !allowed {
                 return Err(self.denied_service(service, method, path));
             }
@@ -104,7 +111,8 @@ impl Hooks {
                  not this; if the registry needs it, allow it with `plugins: {{ {plugin}: {{ allow: {{ http: [\"{origin}\"] }} }} }}`"
             ));
         }
-        let near: Vec<_> = self.grants.rules.iter().filter(|rule| rule.matches_origin(origin)).map(Rule::to_string).collect();
+        let near: Vec<_> =
+            self.grants.rules.iter().filter(|rule| rule.matches_origin(origin)).map(Rule::to_string).collect();
         let (why, line) = if near.is_empty() {
             let all: Vec<_> = self.grants.rules.iter().map(Rule::to_string).collect();
             let list = if all.is_empty() { "nothing".to_owned() } else { all.join(", ") };

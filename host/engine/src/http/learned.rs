@@ -188,7 +188,10 @@ mod tests {
         let mut learned = Learned::new("registry.corp.example", false).unwrap();
         let registry = origin("https://registry.corp.example");
         learned.note(&registry, &answer(307, &[("location", "https://minio.corp.example/")], Some("10.0.0.5")));
-        assert_eq!(learned.reach(&origin("https://minio.corp.example/")), Some(Reach::PUBLIC.and(AddressKind::Private)));
+        assert_eq!(
+            learned.reach(&origin("https://minio.corp.example/")),
+            Some(Reach::PUBLIC.and(AddressKind::Private))
+        );
 
         let mut local = Learned::new("localhost:5000", true).unwrap();
         local.note(&origin("http://localhost:5000"), &answer(307, &[("location", "http://10.0.0.5/")], None));

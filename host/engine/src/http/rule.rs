@@ -290,14 +290,17 @@ mod tests {
         assert!(!allows(rule, "GET", "https://a.example/v2/x/images/a"));
         assert!(allows("https://a.example/**/z", "GET", "https://a.example/a/b/z/z"));
         assert!(!allows("https://a.example/a*c", "GET", "https://a.example/ab/c"));
-        for evasive in ["/v1/x/images/../../admin", "/v1/x/images/%2e%2e/admin", "/v1/x/images/a%2Fb", "/v1/x/images//b"] {
+        for evasive in
+            ["/v1/x/images/../../admin", "/v1/x/images/%2e%2e/admin", "/v1/x/images/a%2Fb", "/v1/x/images//b"]
+        {
             assert!(!allows(rule, "GET", &format!("https://a.example{evasive}")), "{evasive}");
         }
     }
 
     #[test]
     fn rules_are_read_from_data() {
-        let rule: Rule = serde_json::from_str(r#"{"url":"http://api.corp.example:8080","methods":["GET"],"local":true}"#).unwrap();
+        let rule: Rule =
+            serde_json::from_str(r#"{"url":"http://api.corp.example:8080","methods":["GET"],"local":true}"#).unwrap();
         assert_eq!(rule.reach(), Reach::NAMED_BY_USER);
         assert_eq!(rule.to_string(), "GET http://api.corp.example:8080");
         let rule: Rule = serde_json::from_str(r#""https://a.example/x/*""#).unwrap();

@@ -168,7 +168,10 @@ async fn own_authorities_and_client_certificates() {
     let error = text(&client(), &url, Reach::LOOPBACK).await.unwrap_err().to_string();
     assert!(error.contains(&format!("certs.d/{authority}/ca.crt")), "{error}");
     let with = |with_client: bool| {
-        let tls = TlsSettings { certificate_directories: vec![certificates.certs_d(&authority, with_client)], ..Default::default() };
+        let tls = TlsSettings {
+            certificate_directories: vec![certificates.certs_d(&authority, with_client)],
+            ..Default::default()
+        };
         Client::new(Settings { tls, ..settings() }).unwrap()
     };
     assert!(text(&with(false), &url, Reach::LOOPBACK).await.is_err());
@@ -195,7 +198,9 @@ async fn proxies_tunnel_tls_and_fetch_the_rest() {
                 let _ = tcp.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n").await;
             } else {
                 let line = head.lines().next().unwrap();
-                let _ = tcp.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{line}", line.len()).as_bytes()).await;
+                let _ = tcp
+                    .write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{line}", line.len()).as_bytes())
+                    .await;
             }
         }
         .boxed()
@@ -203,7 +208,10 @@ async fn proxies_tunnel_tls_and_fetch_the_rest() {
     .await;
     let authority = format!("x.test:{port}");
     let through = |user: &str| {
-        let tls = TlsSettings { certificate_directories: vec![certificates.certs_d(&authority, false)], ..Default::default() };
+        let tls = TlsSettings {
+            certificate_directories: vec![certificates.certs_d(&authority, false)],
+            ..Default::default()
+        };
         let url = format!("http://{user}@{proxy}");
         let proxies = ProxySettings { http: Some(url.clone()), https: Some(url), no_proxy: None };
         Client::new(Settings { tls, proxies, ..settings() }).unwrap()
@@ -213,7 +221,10 @@ async fn proxies_tunnel_tls_and_fetch_the_rest() {
     assert!(error.contains("407") && !error.contains("a:x"), "{error}");
     let plain = text(&through("a:b"), "http://plain.test/x?y", Reach::PUBLIC).await.unwrap();
     assert_eq!(plain, "GET http://plain.test/x?y HTTP/1.1");
-    assert!(text(&through("a:b"), "http://10.0.0.1/", Reach::PUBLIC).await.is_err(), "an address is checked before the proxy");
+    assert!(
+        text(&through("a:b"), "http://10.0.0.1/", Reach::PUBLIC).await.is_err(),
+        "an address is checked before the proxy"
+    );
 }
 
 fn hooks(grants: HttpGrants) -> Hooks {
@@ -229,7 +240,8 @@ async fn through(hooks: &Hooks, url: &str) -> Result<(u16, String), Error> {
 
 #[tokio::test]
 async fn what_is_not_granted_is_denied_with_the_line_to_add() {
-    let server = Server::start(|_| async { answer(302, &[("location", "http://other.example/")], "moved") }.boxed()).await;
+    let server =
+        Server::start(|_| async { answer(302, &[("location", "http://other.example/")], "moved") }.boxed()).await;
     let rule: Rule = format!("GET http://{}/api/*", server.address).parse().unwrap();
     let hooks = hooks(HttpGrants { rules: vec![rule], ..Default::default() });
     // The redirect is the guest's to follow; where it leads is not granted.
@@ -314,7 +326,8 @@ async fn uploads_stream_and_reuse_the_connection() {
     .await;
     let client = client();
     for _ in 0..3 {
-        let sent = client.send(post(&server.url("/"), vec![1; 3 << 20]), &SendOptions::to(Reach::LOOPBACK)).await.unwrap();
+        let sent =
+            client.send(post(&server.url("/"), vec![1; 3 << 20]), &SendOptions::to(Reach::LOOPBACK)).await.unwrap();
         assert_eq!(sent.into_body().collect().await.unwrap().to_bytes(), "3145728");
         settle().await;
     }

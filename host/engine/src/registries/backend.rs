@@ -55,7 +55,13 @@ pub trait RegistryBackend: Send + Sync {
     /// Brings a manifest or index into the blob store.
     async fn get_manifest(&self, at: &Repository, reference: &str, step: &Step) -> Result<Descriptor, Error>;
     /// Sends a manifest or index of the blob store, and tags it.
-    async fn put_manifest(&self, at: &Repository, manifest: &Descriptor, tag: Option<&str>, step: &Step) -> Result<(), Error>;
+    async fn put_manifest(
+        &self,
+        at: &Repository,
+        manifest: &Descriptor,
+        tag: Option<&str>,
+        step: &Step,
+    ) -> Result<(), Error>;
     /// Whether the repository has a blob.
     async fn has_blob(&self, at: &Repository, digest: &Digest, step: &Step) -> Result<bool, Error>;
     /// Brings a blob into the blob store.

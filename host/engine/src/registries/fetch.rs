@@ -53,7 +53,8 @@ pub(super) async fn blob(
         let (inner, name, blob) = (inner.clone(), name.clone(), blob.clone());
         async move {
             let _turn = inner.transfers.acquire().await.map_err(|e| Error::internal(e.to_string()))?;
-            let step = reporter.step(parent, format!("fetch {} of {}/{}", short(&blob.digest), name.host(), name.repository()));
+            let step = reporter
+                .step(parent, format!("fetch {} of {}/{}", short(&blob.digest), name.host(), name.repository()));
             step.progress(0, Some(blob.size), Unit::Bytes);
             let fetched = site.blob(&inner, &blob, &name, &step).await;
             finish(step, &blob, &fetched);
@@ -161,7 +162,13 @@ pub(super) async fn select(
 }
 
 /// All manifests of an image or index, in the store.
-async fn manifests(inner: &Arc<Inner>, site: &Site, name: &Reference, of: &Descriptor, step: &Step) -> Result<Vec<Descriptor>, Error> {
+async fn manifests(
+    inner: &Arc<Inner>,
+    site: &Site,
+    name: &Reference,
+    of: &Descriptor,
+    step: &Step,
+) -> Result<Vec<Descriptor>, Error> {
     if !media_types::is_index(&of.media_type) {
         return Ok(vec![of.clone()]);
     }
@@ -177,7 +184,13 @@ async fn manifests(inner: &Arc<Inner>, site: &Site, name: &Reference, of: &Descr
     Ok(index.manifests)
 }
 
-async fn have_manifest(inner: &Inner, site: &Site, name: &Reference, manifest: &Descriptor, step: &Step) -> Result<(), Error> {
+async fn have_manifest(
+    inner: &Inner,
+    site: &Site,
+    name: &Reference,
+    manifest: &Descriptor,
+    step: &Step,
+) -> Result<(), Error> {
     let digest = manifest.digest;
     if inner.with_store(move |store| Ok(store.blobs().size(&digest)?.is_some())).await? {
         return Ok(());

@@ -86,7 +86,8 @@ fn collect(store: &Store, image: &str) -> Result<Parts, Error> {
         }
     };
     let top = top.ok_or_else(|| {
-        Error::not_found(format!("there is no image `{image}` in the store")).hint("`coop image ls` lists what there is")
+        Error::not_found(format!("there is no image `{image}` in the store"))
+            .hint("`coop image ls` lists what there is")
     })?;
     let mut parts = Parts { top: top.clone(), children: Vec::new(), blobs: BTreeMap::new() };
     if media_types::is_index(&top.media_type) {
@@ -115,7 +116,13 @@ impl Parts {
     }
 }
 
-async fn put(site: &Site, name: &Reference, manifest: &Descriptor, tag: Option<&str>, step: &Step) -> Result<(), Error> {
+async fn put(
+    site: &Site,
+    name: &Reference,
+    manifest: &Descriptor,
+    tag: Option<&str>,
+    step: &Step,
+) -> Result<(), Error> {
     let sent = site.backend.put_manifest(&site.at, manifest, tag, step).await;
     sent.map_err(|e| explain(e, &site.at, "pushing the manifest of", name))
 }
@@ -165,7 +172,13 @@ async fn send_absent(
     upload(site, name, blob, &[], step).await
 }
 
-async fn upload(site: &Site, name: &Reference, blob: &Descriptor, mounts: &[String], step: &Step) -> Result<BlobOutcome, Error> {
+async fn upload(
+    site: &Site,
+    name: &Reference,
+    blob: &Descriptor,
+    mounts: &[String],
+    step: &Step,
+) -> Result<BlobOutcome, Error> {
     let sent = site.backend.put_blob(&site.at, blob, mounts, step).await;
     sent.map_err(|e| explain(e, &site.at, &format!("pushing {} of", blob.digest), name))
 }

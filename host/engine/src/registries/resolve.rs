@@ -98,7 +98,9 @@ fn base(store: &Store, name: &Reference, manifest: Descriptor, wanted: &Platform
     }
     let (layers, ids) = (document.layers.len(), config.diff_ids()?.len());
     if layers != ids {
-        let text = format!("{name} has {layers} layers, but its configuration lists {ids}; it is no image that can be built upon");
+        let text = format!(
+            "{name} has {layers} layers, but its configuration lists {ids}; it is no image that can be built upon"
+        );
         return Err(Error::new(ErrorKind::Unsupported, text));
     }
     let reference = name.with_digest(manifest.digest).to_string();
@@ -138,7 +140,13 @@ async fn from_registry(inner: &Arc<Inner>, name: &Reference, platform: &Platform
 
 /// With the policy to ask each time: what the name stands for, if that is at hand. A question without a transfer
 /// does not count against the limits that registries put on pulls.
-async fn unchanged(inner: &Arc<Inner>, site: &super::site::Site, name: &Reference, platform: &Platform, step: &Step) -> Option<Descriptor> {
+async fn unchanged(
+    inner: &Arc<Inner>,
+    site: &super::site::Site,
+    name: &Reference,
+    platform: &Platform,
+    step: &Step,
+) -> Option<Descriptor> {
     let (key, platform) = (name.to_string(), platform.clone());
     let pinned = inner.with_store(move |store| Ok(store.images().pinned(&key, &platform)?)).await.ok().flatten()?;
     let now = site.backend.resolve(&site.at, &name.identifier(), step).await.ok()?;

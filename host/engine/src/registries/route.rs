@@ -100,7 +100,12 @@ impl Routing {
             Some((Route { location, .. }, rest)) if !location.is_empty() => {
                 // A route for every name keeps the path, and drops the host that it replaces.
                 let rest = if best.is_some_and(|(route, _)| route.prefix.is_empty()) { repository } else { rest };
-                [location.trim_end_matches('/'), rest].iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join("/")
+                [location.trim_end_matches('/'), rest]
+                    .iter()
+                    .filter(|p| !p.is_empty())
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .join("/")
             }
             _ => path.clone(),
         };
@@ -120,7 +125,8 @@ impl Routing {
     fn plain_http(&self, host: &str) -> bool {
         let Some(origin) = Origin::of_authority(false, host) else { return false };
         let listed = |list: &[String]| list.iter().any(|entry| *entry == host || *entry == origin.host);
-        let certified = || self.certificate_directories.iter().any(|d| d.join(host).is_dir() || d.join(&origin.host).is_dir());
+        let certified =
+            || self.certificate_directories.iter().any(|d| d.join(host).is_dir() || d.join(&origin.host).is_dir());
         listed(&self.insecure) || is_loopback_host(&origin.host) && !listed(&self.secure) && !certified()
     }
 }
@@ -196,14 +202,18 @@ mod tests {
         check(&routing, "companyx/os", "oci https://registry-1.docker.io/companyx/os");
         check(&routing, "files.example/a", "layout https://files.example/a");
         check(&routing, "mirror.example/a/b", "oci http://10.0.0.1:5000/mirror/a/b");
-        let all = Routing { pull: vec![route("", "cache.example"), route("r.example", "r.example")], ..Default::default() };
+        let all =
+            Routing { pull: vec![route("", "cache.example"), route("r.example", "r.example")], ..Default::default() };
         check(&all, "company/os", "oci https://cache.example/company/os");
         check(&all, "r.example/os", "oci https://r.example/os");
     }
 
     #[test]
     fn routes_bring_authorities() {
-        let routing = Routing { push: vec![Route { ca: Some("ca.pem".into()), ..route("a", "r.example:5000/a") }], ..Default::default() };
+        let routing = Routing {
+            push: vec![Route { ca: Some("ca.pem".into()), ..route("a", "r.example:5000/a") }],
+            ..Default::default()
+        };
         assert_eq!(routing.certificates()["r.example:5000"].authorities, [PathBuf::from("ca.pem")]);
     }
 }

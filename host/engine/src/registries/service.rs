@@ -98,14 +98,20 @@ impl RegistryService {
     pub async fn referrers(&self, name: &str, digest: &Digest, step: &Step) -> Result<Vec<Descriptor>, Error> {
         let name: Reference = name.parse()?;
         let site = self.0.pull_site(&name).await?;
-        site.backend.referrers(&site.at, digest, step).await.map_err(|e| explain(e, &site.at, "listing referrers", &name))
+        site.backend
+            .referrers(&site.at, digest, step)
+            .await
+            .map_err(|e| explain(e, &site.at, "listing referrers", &name))
     }
 
     /// Deletes a tag or digest at the registry that `name` is pushed to.
     pub async fn delete(&self, name: &str, step: &Step) -> Result<(), Error> {
         let name: Reference = name.parse()?;
         let site = self.0.push_site(&name).await?;
-        site.backend.delete(&site.at, &name.identifier(), step).await.map_err(|e| explain(e, &site.at, "deleting", &name))
+        site.backend
+            .delete(&site.at, &name.identifier(), step)
+            .await
+            .map_err(|e| explain(e, &site.at, "deleting", &name))
     }
 
     /// Proves a credential against a registry, before it is stored.
@@ -175,7 +181,9 @@ pub(super) fn explain(error: Error, at: &Repository, action: &str, name: &Refere
     let host = if at.host == HUB { HUB_NAME } else { &at.host };
     let hint = match error.kind {
         _ if error.hint.is_some() => None,
-        ErrorKind::Unauthenticated if at.credential.is_none() => Some(format!("log in with `coop registry login {host}`")),
+        ErrorKind::Unauthenticated if at.credential.is_none() => {
+            Some(format!("log in with `coop registry login {host}`"))
+        }
         ErrorKind::Unauthenticated => Some(format!("the stored login of {host} is refused; log in again")),
         ErrorKind::Denied => Some(format!("check that your account may use {host}/{}", at.name)),
         ErrorKind::NotFound => Some(format!("check the name and the tag; {host}/{} was asked", at.name)),

@@ -68,7 +68,11 @@ impl Site {
 
     /// Remembers that this repository has these blobs, for mounts, and under which name they can be had.
     pub async fn remember(&self, inner: &Inner, name: Option<&Reference>, blobs: Vec<Digest>) -> Result<(), Error> {
-        let (host, repository, path) = (self.at.host.clone(), self.at.name.clone(), name.map(|name| format!("{}/{}", name.host(), name.repository())));
+        let (host, repository, path) = (
+            self.at.host.clone(),
+            self.at.name.clone(),
+            name.map(|name| format!("{}/{}", name.host(), name.repository())),
+        );
         inner
             .with_store(move |store| {
                 for blob in &blobs {

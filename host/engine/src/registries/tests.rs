@@ -93,17 +93,27 @@ impl RegistryBackend for Fake {
         Ok(descriptor)
     }
 
-    async fn put_manifest(&self, at: &Repository, manifest: &Descriptor, tag: Option<&str>, _: &Step) -> Result<(), Error> {
+    async fn put_manifest(
+        &self,
+        at: &Repository,
+        manifest: &Descriptor,
+        tag: Option<&str>,
+        _: &Step,
+    ) -> Result<(), Error> {
         let _running = self.begin(format!("put-manifest {}/{} {}", at.host, at.name, tag.unwrap_or("-")))?;
         let bytes = self.store.blobs().read(&manifest.digest, 1 << 20)?;
         let contents = self.contents(at);
-        let missing = |digest: &Digest| !contents.blobs.contains_key(digest) && !contents.manifests.contains_key(digest);
+        let missing =
+            |digest: &Digest| !contents.blobs.contains_key(digest) && !contents.manifests.contains_key(digest);
         if media_types::is_index(&manifest.media_type) {
             let index: Index = serde_json::from_slice(&bytes).unwrap();
             assert!(!index.manifests.iter().any(|m| missing(&m.digest)), "an index before its manifests");
         } else {
             let parsed: Manifest = serde_json::from_slice(&bytes).unwrap();
-            assert!(!parsed.layers.iter().chain([&parsed.config]).any(|b| missing(&b.digest)), "a manifest before its blobs");
+            assert!(
+                !parsed.layers.iter().chain([&parsed.config]).any(|b| missing(&b.digest)),
+                "a manifest before its blobs"
+            );
         }
         self.change(at, |contents| {
             contents.manifests.insert(manifest.digest, (manifest.media_type.clone(), bytes));
@@ -120,14 +130,21 @@ impl RegistryBackend for Fake {
     async fn get_blob(&self, at: &Repository, blob: &Descriptor, _: &Step) -> Result<(), Error> {
         let _running = self.begin(format!("get-blob {}/{}", at.host, at.name))?;
         tokio::time::sleep(Duration::from_millis(20)).await;
-        let bytes = self.contents(at).blobs.get(&blob.digest).cloned().ok_or_else(|| Error::not_found("blob unknown"))?;
+        let bytes =
+            self.contents(at).blobs.get(&blob.digest).cloned().ok_or_else(|| Error::not_found("blob unknown"))?;
         if !self.lies {
             self.store.blobs().put(&bytes)?;
         }
         Ok(())
     }
 
-    async fn put_blob(&self, at: &Repository, blob: &Descriptor, mount_from: &[String], _: &Step) -> Result<BlobOutcome, Error> {
+    async fn put_blob(
+        &self,
+        at: &Repository,
+        blob: &Descriptor,
+        mount_from: &[String],
+        _: &Step,
+    ) -> Result<BlobOutcome, Error> {
         let _running = self.begin(format!("put-blob {}/{} [{}]", at.host, at.name, mount_from.join(" ")))?;
         tokio::time::sleep(Duration::from_millis(20)).await;
         if self.contents(at).blobs.contains_key(&blob.digest) {
@@ -386,14 +403,16 @@ async fn an_image_that_cannot_be_built_upon_is_refused() {
     assert_eq!(machine.resolve("r.example/bad:1").await.unwrap_err().kind, ErrorKind::Unsupported);
     assert!(machine.resolve("r.example/arm:1").await.unwrap_err().message.contains("not for linux/amd64"));
     publish(&world, "r.example/both:1", &["x"]).await;
-    let error = ImageSource::resolve(&machine.service, "r.example/both:1", &"linux/s390x".parse().unwrap()).await.unwrap_err();
+    let error =
+        ImageSource::resolve(&machine.service, "r.example/both:1", &"linux/s390x".parse().unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("linux/arm64, linux/amd64"), "{error}");
 }
 
 #[tokio::test]
 async fn routes_leave_names_alone() {
     let world = world("registry.company.example/os:1", &["base"]).await;
-    let route = |location: &str| vec![Route { prefix: "company".into(), location: location.into(), ..Default::default() }];
+    let route =
+        |location: &str| vec![Route { prefix: "company".into(), location: location.into(), ..Default::default() }];
     let routing = Routing {
         pull: route("registry.company.example"),
         push: route("registry.alice.company.example"),
@@ -422,7 +441,10 @@ async fn blobs_go_up_in_parallel_and_once() {
     assert_eq!(log.last().unwrap(), "put-manifest r.example/app 1");
     assert_eq!(machine.fake.most.load(Ordering::SeqCst), 4);
     machine.push("app", "r.example/other:1").await.unwrap();
-    assert!(machine.log().iter().filter(|l| l.starts_with("put-blob")).all(|l| l.ends_with("[app]")), "mounts are offered");
+    assert!(
+        machine.log().iter().filter(|l| l.starts_with("put-blob")).all(|l| l.ends_with("[app]")),
+        "mounts are offered"
+    );
 }
 
 #[tokio::test]
@@ -504,7 +526,11 @@ async fn pull_brings_everything() {
 async fn a_login_is_proved() {
     let machine = Machine::new(&Arc::default());
     let step = Reporter::silent().step(None, "login");
-    let login = |password: &str| crate::credentials::Credential { username: "alice".into(), password: password.into(), identity_token: false };
+    let login = |password: &str| crate::credentials::Credential {
+        username: "alice".into(),
+        password: password.into(),
+        identity_token: false,
+    };
     machine.service.login("r.example", login("s3cret"), &step).await.unwrap();
     let error = machine.service.login("r.example", login("wrong"), &step).await.unwrap_err();
     assert!(error.to_string().contains("r.example") && !error.to_string().contains("wrong"), "{error}");

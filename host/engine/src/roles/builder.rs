@@ -136,8 +136,8 @@ impl Plugin {
     fn built(&self, image: Raw) -> Result<BuiltImage, CallError> {
         let wrong = |message: String| CallError::Contract { plugin: self.name().to_owned(), message };
         let tree = image.tree.into_tree().map_err(CallError::Failed)?;
-        let config: Value =
-            serde_json::from_str(&image.config).map_err(|error| wrong(format!("its image configuration is no JSON: {error}")))?;
+        let config: Value = serde_json::from_str(&image.config)
+            .map_err(|error| wrong(format!("its image configuration is no JSON: {error}")))?;
         if !config.is_object() {
             return Err(wrong("its image configuration is no JSON object".to_owned()));
         }

@@ -23,7 +23,11 @@ pub struct RegistryPlugin {
 }
 
 type Function<R> = Box<
-    dyn for<'a> FnOnce(&'a Instance, &'a mut Store<State>, &'a wit_registry::Repository) -> BoxFuture<'a, wasmtime::Result<Result<R, wit::Error>>>
+    dyn for<'a> FnOnce(
+            &'a Instance,
+            &'a mut Store<State>,
+            &'a wit_registry::Repository,
+        ) -> BoxFuture<'a, wasmtime::Result<Result<R, wit::Error>>>
         + Send,
 >;
 
@@ -88,43 +92,71 @@ fn repository_to_wit(at: &Repository) -> wit_registry::Repository {
 impl RegistryBackend for RegistryPlugin {
     async fn resolve(&self, at: &Repository, reference: &str, step: &Step) -> Result<Descriptor, Error> {
         let reference = reference.to_owned();
-        let found = self.call(at, step, Box::new(move |plugin, store, at| {
-            Box::pin(async move { plugin.cooperage_plugin_registry().call_resolve(store, at, &reference).await })
-        }));
+        let found = self.call(
+            at,
+            step,
+            Box::new(move |plugin, store, at| {
+                Box::pin(async move { plugin.cooperage_plugin_registry().call_resolve(store, at, &reference).await })
+            }),
+        );
         self.descriptor(found.await?)
     }
 
     async fn get_manifest(&self, at: &Repository, reference: &str, step: &Step) -> Result<Descriptor, Error> {
         let reference = reference.to_owned();
-        let found = self.call(at, step, Box::new(move |plugin, store, at| {
-            Box::pin(async move { plugin.cooperage_plugin_registry().call_get_manifest(store, at, &reference).await })
-        }));
+        let found = self.call(
+            at,
+            step,
+            Box::new(move |plugin, store, at| {
+                Box::pin(
+                    async move { plugin.cooperage_plugin_registry().call_get_manifest(store, at, &reference).await },
+                )
+            }),
+        );
         self.descriptor(found.await?)
     }
 
-    async fn put_manifest(&self, at: &Repository, manifest: &Descriptor, tag: Option<&str>, step: &Step) -> Result<(), Error> {
+    async fn put_manifest(
+        &self,
+        at: &Repository,
+        manifest: &Descriptor,
+        tag: Option<&str>,
+        step: &Step,
+    ) -> Result<(), Error> {
         let (manifest, tag) = (descriptor_to_wit(manifest), tag.map(str::to_owned));
-        let sent = self.call(at, step, Box::new(move |plugin, store, at| {
-            Box::pin(async move {
-                plugin.cooperage_plugin_registry().call_put_manifest(store, at, &manifest, tag.as_deref()).await
-            })
-        }));
+        let sent = self.call(
+            at,
+            step,
+            Box::new(move |plugin, store, at| {
+                Box::pin(async move {
+                    plugin.cooperage_plugin_registry().call_put_manifest(store, at, &manifest, tag.as_deref()).await
+                })
+            }),
+        );
         sent.await
     }
 
     async fn has_blob(&self, at: &Repository, digest: &Digest, step: &Step) -> Result<bool, Error> {
         let digest = digest.to_string();
-        let found = self.call(at, step, Box::new(move |plugin, store, at| {
-            Box::pin(async move { plugin.cooperage_plugin_registry().call_has_blob(store, at, &digest).await })
-        }));
+        let found = self.call(
+            at,
+            step,
+            Box::new(move |plugin, store, at| {
+                Box::pin(async move { plugin.cooperage_plugin_registry().call_has_blob(store, at, &digest).await })
+            }),
+        );
         found.await
     }
 
     async fn get_blob(&self, at: &Repository, blob: &Descriptor, step: &Step) -> Result<(), Error> {
         let blob = descriptor_to_wit(blob);
-        let got = self.call(at, step, Box::new(move |plugin, store, at| {
-            Box::pin(async move { plugin.cooperage_plugin_registry().call_get_blob(store, at, &blob).await })
-        }));
+        let got = self.call(
+            at,
+            step,
+            Box::new(move |plugin, store, at| {
+                Box::pin(async move { plugin.cooperage_plugin_registry().call_get_blob(store, at, &blob).await })
+            }),
+        );
         got.await
     }
 
@@ -136,9 +168,15 @@ impl RegistryBackend for RegistryPlugin {
         step: &Step,
     ) -> Result<BlobOutcome, Error> {
         let (blob, mount_from) = (descriptor_to_wit(blob), mount_from.to_vec());
-        let put = self.call(at, step, Box::new(move |plugin, store, at| {
-            Box::pin(async move { plugin.cooperage_plugin_registry().call_put_blob(store, at, &blob, &mount_from).await })
-        }));
+        let put = self.call(
+            at,
+            step,
+            Box::new(move |plugin, store, at| {
+                Box::pin(async move {
+                    plugin.cooperage_plugin_registry().call_put_blob(store, at, &blob, &mount_from).await
+                })
+            }),
+        );
         let word: String = put.await?;
         BlobOutcome::parse(&word).ok_or_else(|| {
             let message = format!("a blob got there by `{word}`, which is none of exists, mounted, uploaded");
@@ -147,33 +185,49 @@ impl RegistryBackend for RegistryPlugin {
     }
 
     async fn tags(&self, at: &Repository, step: &Step) -> Result<Vec<String>, Error> {
-        let tags = self.call(at, step, Box::new(move |plugin, store, at| {
-            Box::pin(async move { plugin.cooperage_plugin_registry().call_tags(store, at).await })
-        }));
+        let tags = self.call(
+            at,
+            step,
+            Box::new(move |plugin, store, at| {
+                Box::pin(async move { plugin.cooperage_plugin_registry().call_tags(store, at).await })
+            }),
+        );
         tags.await
     }
 
     async fn referrers(&self, at: &Repository, digest: &Digest, step: &Step) -> Result<Vec<Descriptor>, Error> {
         let digest = digest.to_string();
-        let found = self.call(at, step, Box::new(move |plugin, store, at| {
-            Box::pin(async move { plugin.cooperage_plugin_registry().call_referrers(store, at, &digest).await })
-        }));
+        let found = self.call(
+            at,
+            step,
+            Box::new(move |plugin, store, at| {
+                Box::pin(async move { plugin.cooperage_plugin_registry().call_referrers(store, at, &digest).await })
+            }),
+        );
         let found: Vec<wit::Descriptor> = found.await?;
         found.into_iter().map(|descriptor| self.descriptor(descriptor)).collect()
     }
 
     async fn delete(&self, at: &Repository, reference: &str, step: &Step) -> Result<(), Error> {
         let reference = reference.to_owned();
-        let deleted = self.call(at, step, Box::new(move |plugin, store, at| {
-            Box::pin(async move { plugin.cooperage_plugin_registry().call_delete(store, at, &reference).await })
-        }));
+        let deleted = self.call(
+            at,
+            step,
+            Box::new(move |plugin, store, at| {
+                Box::pin(async move { plugin.cooperage_plugin_registry().call_delete(store, at, &reference).await })
+            }),
+        );
         deleted.await
     }
 
     async fn login(&self, at: &Repository, step: &Step) -> Result<(), Error> {
-        let proved = self.call(at, step, Box::new(move |plugin, store, at| {
-            Box::pin(async move { plugin.cooperage_plugin_registry().call_login(store, at).await })
-        }));
+        let proved = self.call(
+            at,
+            step,
+            Box::new(move |plugin, store, at| {
+                Box::pin(async move { plugin.cooperage_plugin_registry().call_login(store, at).await })
+            }),
+        );
         proved.await
     }
 }

@@ -72,9 +72,10 @@ impl Plugin {
         let tree = tree.map(|tree| tree.into_tree().map_err(CallError::Failed)).transpose()?;
         let value = |(name, text): (String, String)| match serde_json::from_str(&text) {
             Ok(value) => Ok((name, value)),
-            Err(error) => {
-                Err(CallError::Contract { plugin: self.name().to_owned(), message: format!("its output `{name}` is no JSON: {error}") })
-            }
+            Err(error) => Err(CallError::Contract {
+                plugin: self.name().to_owned(),
+                message: format!("its output `{name}` is no JSON: {error}"),
+            }),
         };
         Ok(TaskOutputs { values: values.into_iter().map(value).collect::<Result<_, _>>()?, tree })
     }

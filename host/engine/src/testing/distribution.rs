@@ -9,7 +9,7 @@ use cooperage_store::{Descriptor, Digest, Store, media_types};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 
-use crate::http::{Client, HttpGrants, Hooks};
+use crate::http::{Client, Hooks, HttpGrants};
 use crate::registries::{BlobOutcome, RegistryBackend, Repository};
 
 /// Speaks to registries for a store. Everything goes through the hooks that plugins have.
@@ -21,7 +21,14 @@ pub(crate) struct Distribution {
 type Got = Response<Bytes>;
 
 impl Distribution {
-    async fn call(&self, at: &Repository, method: Method, path: &str, kind: Option<&str>, body: Vec<u8>) -> Result<Got, Error> {
+    async fn call(
+        &self,
+        at: &Repository,
+        method: Method,
+        path: &str,
+        kind: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<Got, Error> {
         let grants = HttpGrants { registry: Some((at.host.clone(), at.plain_http)), ..Default::default() };
         let hooks = Hooks::new(self.client.clone(), grants);
         let scheme = if at.plain_http { "http" } else { "https" };
@@ -34,7 +41,8 @@ impl Distribution {
         request = request.header(header::ACCEPT, format!("{}, {}", media_types::MANIFEST, media_types::INDEX));
         request = request.header(header::CONTENT_TYPE, kind.unwrap_or("application/octet-stream"));
         request = request.header(header::CONTENT_LENGTH, body.len());
-        let request = request.body(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync()).unwrap();
+        let request =
+            request.body(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync()).unwrap();
         let unavailable = |e: String| Error::new(ErrorKind::Unavailable, e);
         let answer = hooks.send(request, None).await.map_err(|e| unavailable(e.to_string()))?;
         let (parts, body) = answer.into_parts();
@@ -70,7 +78,13 @@ impl RegistryBackend for Distribution {
         Ok(Self::descriptor(&got, got.body().len()))
     }
 
-    async fn put_manifest(&self, at: &Repository, manifest: &Descriptor, tag: Option<&str>, _: &Step) -> Result<(), Error> {
+    async fn put_manifest(
+        &self,
+        at: &Repository,
+        manifest: &Descriptor,
+        tag: Option<&str>,
+        _: &Step,
+    ) -> Result<(), Error> {
         let bytes = self.store.blobs().read(&manifest.digest, 4 << 20)?;
         let reference = tag.map_or_else(|| manifest.digest.to_string(), str::to_owned);
         let path = format!("/v2/{}/manifests/{reference}", at.name);
@@ -91,7 +105,13 @@ impl RegistryBackend for Distribution {
         Ok(())
     }
 
-    async fn put_blob(&self, at: &Repository, blob: &Descriptor, mounts: &[String], step: &Step) -> Result<BlobOutcome, Error> {
+    async fn put_blob(
+        &self,
+        at: &Repository,
+        blob: &Descriptor,
+        mounts: &[String],
+        step: &Step,
+    ) -> Result<BlobOutcome, Error> {
         if self.has_blob(at, &blob.digest, step).await? {
             return Ok(BlobOutcome::Exists);
         }

@@ -26,7 +26,8 @@ impl Registry {
     pub fn start(authentication: bool, tls: Option<&Certificates>) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        std::fs::write(directory.path().join("config.yml"), config(directory.path(), port, authentication, tls)).unwrap();
+        std::fs::write(directory.path().join("config.yml"), config(directory.path(), port, authentication, tls))
+            .unwrap();
         std::fs::write(directory.path().join("htpasswd"), HTPASSWD).unwrap();
         let child = Command::new("docker-registry")
             .arg("serve")
@@ -38,7 +39,10 @@ impl Registry {
         let child = match child {
             Ok(child) => child,
             Err(error) => {
-                #[expect(clippy::disallowed_methods, reason = "a test may not be skipped silently where all is installed")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "a test may not be skipped silently where all is installed"
+                )]
                 let required = std::env::var_os("CI").is_some();
                 assert!(!required, "cannot start docker-registry: {error}");
                 #[expect(clippy::print_stderr, reason = "whoever runs the tests should know what was left out")]

@@ -118,11 +118,13 @@ fn tls_acceptor(certificates: &Certificates, want_client: bool) -> tokio_rustls:
     let chain = |name: &str| rustls_pemfile::certs(&mut pem(name).as_slice()).collect::<Result<Vec<_>, _>>().unwrap();
     let key = rustls_pemfile::private_key(&mut pem("server.key").as_slice()).unwrap().unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
+    let builder =
+        rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
     let builder = if want_client {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(chain("ca.crt").remove(0)).unwrap();
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
         builder.with_client_cert_verifier(verifier)
     } else {
         builder.with_no_client_auth()

@@ -1,4 +1,7 @@
 //! Builds the adversarial guest once and sets an engine up around it.
+//! Each test binary uses a part of it.
+
+#![allow(dead_code, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use cooperage_engine::http::{Client, Settings};
 use cooperage_engine::{
-    CallContext, CallError, CompileLimits, Config, Engine, Limits, Plugin, Scopes, TaskOutputs, TaskRequest, Trust, Wasm,
+    CallContext, CallError, CompileLimits, Config, Engine, Limits, Plugin, Scopes, TaskOutputs, TaskRequest, Trust,
+    Wasm,
 };
 use cooperage_solve::{
     Base, Build, BuildOptions, CacheMode, Cancel, Error, Event, ImageSource, Network, Observer, Reporter, Secrets,
@@ -21,7 +25,8 @@ pub fn wasm() -> Arc<[u8]> {
     static WASM: OnceLock<Arc<[u8]>> = OnceLock::new();
     WASM.get_or_init(|| {
         let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/adversarial/guests");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "--manifest-path"]);
         cargo.arg(guests.join("Cargo.toml")).env("CARGO_TARGET_DIR", &target);

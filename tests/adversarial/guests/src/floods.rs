@@ -72,7 +72,15 @@ pub(crate) fn named(what: &str, n: u64) -> Result<Outputs> {
         }
         "trees-broad" => {
             // Each operation names the one before twice: 2^n paths through a tree of n operations.
-            let none = wit::CopyOptions { owner: None, mode: None, exclude: Vec::new(), parents: false, link: false, unpack: false, options: Vec::new() };
+            let none = wit::CopyOptions {
+                owner: None,
+                mode: None,
+                exclude: Vec::new(),
+                parents: false,
+                link: false,
+                unpack: false,
+                options: Vec::new(),
+            };
             let mut tree = wit::Tree::scratch().make_directory("/d", 0o755, None, &origin());
             for _ in 0..n {
                 tree = tree.copy(&tree, &["/d".to_owned()], "/d", &none, &origin());

@@ -5,8 +5,8 @@
 mod floods;
 mod reach;
 
-use cooperage_sdk::prelude::*;
 use cooperage_sdk::bindings::imports::cooperage::plugin::events;
+use cooperage_sdk::prelude::*;
 
 /// What to do.
 #[derive(Deserialize, JsonSchema)]
@@ -28,7 +28,11 @@ impl Plugin for Adversary {
     fn describe() -> Description {
         Description::new("adversary", env!("CARGO_PKG_VERSION"), "Does what no plugin should")
             .asks(Capability::new("http", json!(["http://granted.example"]), "to be refused elsewhere"))
-            .asks(Capability::new("tcp", json!(["127.0.0.1:*", "[::1]:*", "localhost:*", { "from": "parameters" }]), "to be refused elsewhere"))
+            .asks(Capability::new(
+                "tcp",
+                json!(["127.0.0.1:*", "[::1]:*", "localhost:*", { "from": "parameters" }]),
+                "to be refused elsewhere",
+            ))
             .asks(Capability::new("secrets", json!(["GRANTED", { "from": "parameters" }]), "to print it"))
             .asks(Capability::new("fs", json!([{ "mount": "/data", "access": "write" }]), "to escape from it"))
             .asks(Capability::new("registries", json!(["push", "pull"]), "to push"))

@@ -38,21 +38,38 @@ pub(crate) fn environment() -> Outputs {
     let stdin = std::io::stdin().read_to_string(&mut input).map_or(0, |length| length);
     let here = std::fs::read_dir("/").map_or(0, Iterator::count);
     let arguments = std::env::args().count();
-    Outputs::new().value("variables", variables).value("stdin", stdin).value("files", here).value("arguments", arguments)
+    Outputs::new()
+        .value("variables", variables)
+        .value("stdin", stdin)
+        .value("files", here)
+        .value("arguments", arguments)
 }
 
 /// Tries each way out of the granted directory; names those that led to something.
 pub(crate) fn files(secret: &str) -> Result<Outputs> {
     let mut found = Vec::new();
     let ways = [
-        "/etc/passwd", "/data/../etc/passwd", "/data/../../etc/passwd", "/data/x/../../etc/passwd", "/data/link", "/data/link/", "/data/link/.",
-        "/data/dir-link/passwd", "/data/dir-link/../passwd", "/data/dir/../../secret", "/data/up/secret", "/data//../secret", "/data/./../secret",
+        "/etc/passwd",
+        "/data/../etc/passwd",
+        "/data/../../etc/passwd",
+        "/data/x/../../etc/passwd",
+        "/data/link",
+        "/data/link/",
+        "/data/link/.",
+        "/data/dir-link/passwd",
+        "/data/dir-link/../passwd",
+        "/data/dir/../../secret",
+        "/data/up/secret",
+        "/data//../secret",
+        "/data/./../secret",
     ];
     for way in ways {
         if std::fs::read_to_string(way).is_ok_and(|text| text.contains(secret) || text.contains("root:")) {
             found.push(way.to_owned());
         }
-        if std::fs::read_dir(way).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() == "passwd"))) {
+        if std::fs::read_dir(way)
+            .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() == "passwd")))
+        {
             found.push(format!("{way} (listed)"));
         }
     }
@@ -61,12 +78,16 @@ pub(crate) fn files(secret: &str) -> Result<Outputs> {
             found.push(format!("{way} (written)"));
         }
     }
-    for (from, to) in [("/data/file", "/data/../moved"), ("/data/file", "/data/up/moved"), ("/data/file", "/data/dir-link/")] {
+    for (from, to) in
+        [("/data/file", "/data/../moved"), ("/data/file", "/data/up/moved"), ("/data/file", "/data/dir-link/")]
+    {
         if std::fs::rename(from, to).is_ok() || std::fs::hard_link(from, to).is_ok() {
             found.push(format!("{from} to {to}"));
         }
     }
-    if std::fs::hard_link("/data/link", "/data/copied").is_ok() && std::fs::read_to_string("/data/copied").is_ok_and(|text| text.contains(secret)) {
+    if std::fs::hard_link("/data/link", "/data/copied").is_ok()
+        && std::fs::read_to_string("/data/copied").is_ok_and(|text| text.contains(secret))
+    {
         found.push("hard link".to_owned());
     }
     let read = std::fs::read_to_string("/data/file").unwrap_or_default();

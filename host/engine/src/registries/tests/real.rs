@@ -16,7 +16,11 @@ impl Backends for Real {
     }
 }
 
-fn machine(directory: &std::path::Path, settings: Settings, credentials: Option<Credentials>) -> (Store, RegistryService) {
+fn machine(
+    directory: &std::path::Path,
+    settings: Settings,
+    credentials: Option<Credentials>,
+) -> (Store, RegistryService) {
     let store = Store::open(&directory.join("store")).unwrap();
     let certificate_directories = settings.tls.certificate_directories.clone();
     let backend = Distribution { store: store.clone(), client: Client::new(settings).unwrap() };
@@ -66,7 +70,10 @@ async fn with_a_login_and_an_own_authority() {
     let Some(registry) = Registry::start(true, Some(&certificates)) else { return };
     let directory = tempfile::tempdir().unwrap();
     let step = Reporter::silent().step(None, "test");
-    let tls = TlsSettings { certificate_directories: vec![certificates.certs_d(&registry.host(), false)], ..Default::default() };
+    let tls = TlsSettings {
+        certificate_directories: vec![certificates.certs_d(&registry.host(), false)],
+        ..Default::default()
+    };
     let settings = Settings { tls, ..Default::default() };
     let name = format!("{}/team/app:1", registry.host());
     let (store, stranger) = machine(directory.path(), settings.clone(), None);

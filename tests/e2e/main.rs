@@ -1,0 +1,18 @@
+//! The real binary `coop` against real registries and tools that we did not write. Of our crates it uses only digests.
+//!
+//! Each test has a store, a home and a registry of its own and leaves nothing behind. A test that lacks a tool or a
+//! right says so and passes over; with the variable `CI` set that is a failure.
+
+#![allow(missing_docs, reason = "tests are read, not called")]
+
+mod build;
+mod cache;
+mod death;
+mod dockerfile;
+mod errors;
+mod flow;
+mod outputs;
+mod plugin;
+mod registry;
+mod rootless;
+mod support;
