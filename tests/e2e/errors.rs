@@ -192,8 +192,9 @@ fn a_full_disk_is_told_and_leaves_no_half_of_anything() {
     }
     let machine = Machine::new();
     let disk = machine.outside("disk");
-    let _disk = SmallDisk::mount(&disk, "12m");
     let machine = machine.with_store(&disk.join("store"));
+    // After the machine, so that it is gone before the machine's directory is removed.
+    let _disk = SmallDisk::mount(&disk, "12m");
     machine.write("context/small", "small");
     machine.write("context/big", noise(20 << 20, 2));
     machine.dockerfile("context", "FROM scratch\nCOPY big /\n");

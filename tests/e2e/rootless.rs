@@ -72,9 +72,12 @@ fn a_process_runs_as_root_of_a_namespace() {
     );
     machine.build("context", &["-t", "result:1"]);
     let tree = machine.tree("result:1");
-    for entry in
-        ["0644 0:0 /id = 0\\n", "0644 0:0 /etc/passwd = root:x:0:0::/:/bin/sh\\nworker:x:1000:1000::/:/bin/sh\\n"]
-    {
+    for entry in [
+        "0644 0:0 /id = 0\\n",
+        "0644 1000:7 /other = ",
+        "0644 1000:1000 /shared/id = 1000\\n",
+        "0644 0:0 /etc/passwd = root:x:0:0::/:/bin/sh\\nworker:x:1000:1000::/:/bin/sh\\n",
+    ] {
         assert!(tree.iter().any(|found| found == entry), "{entry:?} is not in {tree:#?}");
     }
     assert!(!tree.iter().any(|entry| entry.contains("/etc/group")), "{tree:#?}");
