@@ -201,10 +201,7 @@ fn sort(plugin: &str, error: &wasmtime::Error, state: &State, log: &Log) -> Call
 }
 
 fn limit(plugin: &str, limit: Limit, message: String) -> CallError {
-    let hint = limit.setting().map(|setting| {
-        format!("if that is what it needs, raise it with `plugins: {{ {plugin}: {{ limits: {{ {setting}: ... }} }} }}`")
-    });
-    CallError::Limit { plugin: plugin.to_owned(), limit, message, hint }
+    CallError::Limit { plugin: plugin.to_owned(), limit, message }
 }
 
 fn crash(plugin: &str, error: &wasmtime::Error, log: &Log) -> CallError {

@@ -98,7 +98,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The name under which the user raises it in `plugins: { NAME: { limits: { ... } } }`, if it can be raised.
+    /// The field of [`Limits`] to raise, if raising one helps an honest plugin.
     pub fn setting(self) -> Option<&'static str> {
         match self {
             Self::Memory => Some("memory"),

@@ -30,8 +30,6 @@ pub enum CallError {
         limit: Limit,
         /// What it used.
         message: String,
-        /// How to raise the limit, if it can be raised.
-        hint: Option<String>,
     },
     /// The parameters do not fit the plugin's schema; the plugin was not run.
     #[error("parameters{pointer}: {message}")]
@@ -80,7 +78,7 @@ impl From<CallError> for Error {
                 let hint = "this is a defect of the plugin; please report it to its author";
                 Self { context: backtrace, ..Self::internal(message).hint(hint) }
             }
-            CallError::Limit { hint, .. } => Self { hint, ..Self::new(ErrorKind::Limit, message) },
+            CallError::Limit { .. } => Self::new(ErrorKind::Limit, message),
             CallError::Parameters { .. } => Self::invalid(message),
             CallError::Role { .. } => Self::new(ErrorKind::Unsupported, message),
             CallError::Contract { .. } | CallError::Internal { .. } => Self::internal(message),
