@@ -15,7 +15,6 @@ Docker is found as usual (DOCKER_HOST). Needs nothing but Python and a `docker` 
 import argparse
 import concurrent.futures
 import hashlib
-import io
 import json
 import os
 import re
@@ -31,6 +30,7 @@ CONFIG = ["Env", "Cmd", "Entrypoint", "WorkingDir", "User", "ExposedPorts", "Vol
 # What runc leaves below a RUN of the oracle: mount points for files that only exist while the process runs.
 MOUNT_POINTS = {"dev", "proc", "sys", "etc", "etc/hosts", "etc/resolv.conf", "etc/hostname", ".dockerenv", "etc/mtab"}
 LONGEST_INLINE = 80
+HEAD = "# Results\n\nWritten by `compare.py`: images of `coop` against images of BuildKit.\n\n"
 
 
 # ---- a build context, described
@@ -357,20 +357,21 @@ def report(name, verdict, why):
     sys.stdout.flush()
 
 
-def write_table(path, results, reasons):
-    """The table of results. `reasons` judges differences: name -> why it is right, or what is to be done."""
-    counts = {}
-    with io.StringIO() as out:
-        for name, verdict, why in results:
-            counts[verdict] = counts.get(verdict, 0) + 1
-            reason = reasons.get(name) or ("; ".join(why[:3]) if verdict != "same" else (why or [""])[0])
-            reason = re.sub(r"\s+", " ", reason).replace("|", "\\|")[:400]
-            out.write(f"| {name} | {verdict} | {reason} |\n")
-        rows = out.getvalue()
+def write_table(path, title, results, reasons):
+    """Writes the section `title` of the table of results. `reasons` judges: name -> why a difference is right."""
+    counts, rows = {}, []
+    for name, verdict, why in results:
+        counts[verdict] = counts.get(verdict, 0) + 1
+        reason = reasons.get(name) or ("; ".join(why[:3]) if verdict != "same" else (why or [""])[0])
+        reason = re.sub(r"\s+", " ", reason).replace("|", "\\|")[:400]
+        rows.append(f"| {name} | {verdict} | {reason} |\n")
+    known = open(path).read() if os.path.exists(path) else HEAD
+    sections = re.split(r"(?m)^(?=## )", known)
+    kept = [section for section in sections[1:] if not section.startswith(f"## {title}\n")]
+    section = (f"## {title}\n\n" + ", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items()))
+               + "\n\n| case | result | why |\n| --- | --- | --- |\n" + "".join(rows) + "\n")
     with open(path, "w") as file:
-        file.write("# Results\n\nWritten by `compare.py`: images of `coop` against images of BuildKit.\n\n")
-        file.write(", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items())) + ".\n\n")
-        file.write("| case | result | why |\n| --- | --- | --- |\n" + rows)
+        file.write(sections[0] + "".join(sorted([*kept, section])).rstrip("\n") + "\n")
 
 
 def main():
@@ -381,6 +382,7 @@ def main():
     parser.add_argument("--only", default="", help="only names that match this expression")
     parser.add_argument("--route", help="HOST[:PORT]/PATH that coop reads images of Docker Hub from")
     parser.add_argument("--table", help="file for the table of results")
+    parser.add_argument("--title", help="section of that file")
     parser.add_argument("--reasons", help="JSON: name -> judgement of its difference, for the table")
     commands = parser.add_subparsers(dest="command", required=True)
     cases = commands.add_parser("cases")
@@ -401,7 +403,7 @@ def main():
             file.write(f"pull:\n  docker.io:\n    location: {args.route}\n" if args.route else "{}\n")
         results = (run_cases if args.command == "cases" else run_suite)(args)
     if args.table:
-        write_table(args.table, results, reasons)
+        write_table(args.table, args.title or args.command, results, reasons)
     bad = sum(verdict == "differs" and name not in reasons for name, verdict, _ in results)
     print({verdict: sum(v == verdict for _, v, _ in results) for verdict in sorted({v for _, v, _ in results})})
     return 1 if bad else 0

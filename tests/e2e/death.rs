@@ -104,7 +104,8 @@ fn killed_while_a_large_file_is_copied() {
     machine.dockerfile("context", "FROM base:1\nCOPY big /big\nRUN head -c 8 /big > /start\n");
     // First while it is read, then while the layer is written.
     let store = machine.store().to_owned();
-    let moments: [(&str, &dyn Fn(&std::path::Path) -> bool); 2] =
+    type Moment<'a> = (&'a str, &'a dyn Fn(&std::path::Path) -> bool);
+    let moments: [Moment<'_>; 2] =
         [("read", &|path| path.ends_with("big")), ("written", &|path| path.starts_with(store.join("blobs")))];
     for (moment, fits) in moments {
         let command = machine.coop(&["build", "context", "--no-cache", "-t", "result:1", "--progress", "plain"]);

@@ -20,6 +20,9 @@ use crate::error::{Exit, Failure};
 use crate::plugins::Plugins;
 use crate::progress;
 
+/// Address space, not memory: only what is touched is taken.
+const STACK: usize = 32 << 20;
+
 /// Runs a hidden entry of the binary, if this process was started for one.
 pub(crate) fn helper_entry() -> Option<u8> {
     let code = cooperage_sandbox::helper(std::env::args_os())
@@ -140,6 +143,8 @@ impl App {
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(self.parallel())
+            // Trees are evaluated from the top down; each operation below takes its part of the stack.
+            .thread_stack_size(STACK)
             .enable_all()
             .build()
             .map_err(|error| Failure::new(Exit::Environment, format!("threads cannot be started: {error}")))?;

@@ -69,9 +69,9 @@ impl<'a> Placement<'a> {
         result
     }
 
-    /// Places all that was selected at `destination`, one after the other.
+    /// Places all that was selected at `destination`, one after the other: of several files that go to one name
+    /// the last stays, as BuildKit has it.
     pub(crate) fn copy(&mut self, selected: Vec<Selected>, destination: &str) -> Result<(), Error> {
-        let files = selected.iter().filter(|selected| !selected.top().is_directory()).count();
         let written_as_directory = destination.ends_with('/') || destination == ".";
         let at = resolve(self.base, &clean(destination.as_bytes()), true)?.path;
         for selected in selected {
@@ -80,7 +80,6 @@ impl<'a> Placement<'a> {
                 (_, true) => join(&at, &selected.name),
                 (true, false) => at.clone(),
                 (false, false) if written_as_directory || self.is_directory(&at)? => join(&at, &selected.name),
-                (false, false) if files > 1 => return Err(needs_a_directory(destination)),
                 (false, false) => at.clone(),
             };
             let made_like = selected.parents.iter().map(|(path, item)| (join(&at, path), item));
@@ -286,11 +285,6 @@ fn is_implied(entry: &Entry) -> bool {
     *entry == Entry { kind: entry.kind.clone(), ..directory_entry(&entry.path, 0o755, 0, 0, 0) } && is_directory(entry)
 }
 
-fn needs_a_directory(destination: &str) -> Error {
-    Error::invalid(format!("several files are copied to {destination}, which is not a directory"))
-        .hint("end the destination with a slash")
-}
-
 fn directory_entry(path: &[u8], mode: u32, uid: u32, gid: u32, mtime: i64) -> Entry {
     let kind = Kind::Directory { opaque: false };
     Entry { path: path.to_vec(), kind, mode: mode & 0o7777, uid, gid, mtime, mtime_nanos: 0, xattrs: Vec::new() }
@@ -353,10 +347,10 @@ mod tests {
     }
 
     #[test]
-    fn several_files_need_a_directory_that_may_come_of_the_copy_itself() {
+    fn several_files_need_a_directory_that_may_come_of_the_copy_itself_or_the_last_one_stays() {
         let from = Listed(vec![file("a"), file("b"), directory("d"), file("d/c")]);
-        let refused = copied(&Listed::default(), &from, &["a", "b"], "/to", None).unwrap_err();
-        assert!(refused.to_string().contains("/to, which is not a directory"), "{refused}");
+        let entries = copied(&Listed::default(), &from, &["a", "b"], "/to", None).unwrap();
+        assert_eq!(named(&entries), pairs(&[("to", "file")]));
         for base in [Listed(vec![directory("to")]), Listed::default()] {
             let paths: &[&str] = if base.0.is_empty() { &["d", "a", "b"] } else { &["a", "b"] };
             let entries = copied(&base, &from, paths, "/to", None).unwrap();

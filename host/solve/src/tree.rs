@@ -283,6 +283,28 @@ impl Tree {
     }
 }
 
+/// A long chain of operations must not be dropped one inside the other: each would take its part of the stack.
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut next = take_base(&mut self.op);
+        while let Some(mut node) = next.and_then(|tree| Arc::into_inner(tree.0)) {
+            next = take_base(&mut node.op);
+        }
+    }
+}
+
+/// The tree that an operation changes; the operation is left without it.
+fn take_base(op: &mut Op) -> Option<Tree> {
+    match std::mem::replace(op, Op::Scratch) {
+        Op::Copy { base, .. }
+        | Op::Run { base, .. }
+        | Op::MakeDirectory { base, .. }
+        | Op::WriteFile { base, .. }
+        | Op::Remove { base, .. } => Some(base),
+        Op::Scratch | Op::Image(_) | Op::Layers(_) | Op::Context { .. } => None,
+    }
+}
+
 /// Secrets of the user, by name. Debug output never shows a value.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<BTreeMap<String, Vec<u8>>>);
@@ -312,5 +334,19 @@ impl Secrets {
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_chain_is_dropped_without_recursion() {
+        let mut tree = Tree::scratch();
+        for number in 0..200_000 {
+            tree = tree.remove(number.to_string(), Origin::default());
+        }
+        drop(tree);
     }
 }
