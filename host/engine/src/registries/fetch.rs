@@ -82,8 +82,12 @@ pub(super) fn short(digest: &Digest) -> String {
     digest.hex()[..12].to_owned()
 }
 
-/// Brings a blob into the store from any name it was ever seen under.
-pub(super) async fn blob_from_anywhere(inner: &Arc<Inner>, blob_: &Descriptor, step: &Step) -> Result<(), Error> {
+/// Brings a blob into the store from any name it was ever seen under; not-found if there is none.
+pub(super) async fn blob_from_anywhere(
+    inner: &Arc<Inner>,
+    blob_: &Descriptor,
+    step: Option<&Step>,
+) -> Result<(), Error> {
     let digest = blob_.digest;
     let names = inner.with_store(move |store| Ok(store.images().sources(&digest, ANYWHERE)?)).await?;
     let mut last = Error::not_found(format!("{digest} is not in the store, and no registry is known to have it"))
@@ -91,7 +95,7 @@ pub(super) async fn blob_from_anywhere(inner: &Arc<Inner>, blob_: &Descriptor, s
     for name in names {
         let Ok(name) = name.parse::<Reference>() else { continue };
         let site = Arc::new(inner.pull_site(&name).await?);
-        match blob(inner, site, &name, blob_, Some(step)).await {
+        match blob(inner, site, &name, blob_, step).await {
             Ok(()) => return Ok(()),
             Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
             Err(error) => last = error,

@@ -168,7 +168,7 @@ async fn send_absent(
             other => return other.map_err(|e| explain(e, &site.at, "pushing a layer of", name)),
         }
     }
-    fetch::blob_from_anywhere(inner, blob, step).await?;
+    fetch::blob_from_anywhere(inner, blob, Some(step)).await?;
     upload(site, name, blob, &[], step).await
 }
 

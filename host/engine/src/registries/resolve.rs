@@ -36,9 +36,16 @@ impl ImageSource for RegistryService {
     }
 
     async fn fetch_layer(&self, base: &Base, layer: &Descriptor) -> Result<(), Error> {
+        // An image that was built here may be named after a registry that has never seen the layers of its base.
+        let from_anywhere = match fetch::blob_from_anywhere(&self.0, layer, None).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
+            Err(error) => error,
+        };
         let name: Reference = base.reference.parse()?;
         let site = Arc::new(self.0.pull_site(&name).await?);
-        fetch::blob(&self.0, site, &name, layer, None).await
+        let by_name = fetch::blob(&self.0, site, &name, layer, None).await;
+        by_name.map_err(|error| if from_anywhere.kind == ErrorKind::NotFound { error } else { from_anywhere })
     }
 }
 
