@@ -56,7 +56,7 @@ pub(crate) fn owner(files: &dyn Files, text: &str) -> Result<(u32, u32), Error> 
     let (user, group) = split(text);
     let (uid, own_gid) = match user.parse() {
         Ok(uid) => (uid, uid),
-        Err(_) if user.is_empty() => (0, 0),
+        Err(_) if user.is_empty() || is_unlisted_root(&users(files)?, user) => (0, 0),
         Err(_) => {
             let found = users(files)?.into_iter().find(|known| known.name == user);
             let known = found.ok_or_else(|| unknown("user", user, "/etc/passwd"))?;
@@ -73,9 +73,10 @@ pub(crate) fn owner(files: &dyn Files, text: &str) -> Result<(u32, u32), Error> 
 /// Who a process runs as, with home and further groups. A number that the tree does not know is fine.
 pub(crate) fn identity(files: &dyn Files, text: &str) -> Result<Identity, Error> {
     let (user, group) = split(text);
-    let user = if user.is_empty() { "0" } else { user };
+    let users = users(files)?;
+    let user = if user.is_empty() || is_unlisted_root(&users, user) { "0" } else { user };
     let number = user.parse::<u32>().ok();
-    let found = users(files)?.into_iter().find(|known| known.name == user || Some(known.uid) == number);
+    let found = users.into_iter().find(|known| known.name == user || Some(known.uid) == number);
     let (uid, own_gid) = match (&found, number) {
         (Some(known), _) => (known.uid, known.gid),
         (None, Some(uid)) => (uid, 0),
@@ -96,11 +97,19 @@ pub(crate) fn identity(files: &dyn Files, text: &str) -> Result<Identity, Error>
     Ok(Identity { uid, gid, groups: further, home })
 }
 
+/// Root is who it is even where no file says so.
+fn is_unlisted_root(users: &[User], name: &str) -> bool {
+    name == "root" && !users.iter().any(|known| known.name == name)
+}
+
 fn group_id(files: &dyn Files, group: &str) -> Result<u32, Error> {
     if let Ok(gid) = group.parse() {
         return Ok(gid);
     }
     let found = groups(files)?.into_iter().find(|known| known.name == group);
+    if found.is_none() && group == "root" {
+        return Ok(0);
+    }
     found.map(|known| known.gid).ok_or_else(|| unknown("group", group, "/etc/group"))
 }
 
@@ -142,5 +151,21 @@ fn text(files: &dyn Files, path: &[u8]) -> Result<String, Error> {
             Ok(String::from_utf8_lossy(&files.read(&item, MAX_BYTES)?).into_owned())
         }
         _ => Ok(String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::testing::Listed;
+
+    #[test]
+    fn root_needs_no_list_of_users() {
+        let files = Listed::default();
+        assert_eq!(owner(&files, "root").unwrap(), (0, 0));
+        assert_eq!(owner(&files, "5:root").unwrap(), (5, 0));
+        assert_eq!(identity(&files, "root").unwrap().uid, 0);
+        assert!(owner(&files, "mallory").is_err());
+        assert!(identity(&files, "mallory").is_err());
     }
 }

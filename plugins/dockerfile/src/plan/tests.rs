@@ -139,6 +139,14 @@ fn a_stage_from_a_stage_inherits_everything_but_onbuild_and_cmd_order() {
 }
 
 #[test]
+fn names_of_arguments_are_expanded() {
+    let text = "FROM base\nARG N=B\nARG ${N}1=value\nLABEL l=$B1\n";
+    let mut recorder = Recorder::default();
+    let images = with(text, &arguments(&[("B1", "given")]), &mut recorder);
+    assert_eq!(images[0].config["config"]["Labels"]["l"], "given");
+}
+
+#[test]
 fn arguments_have_scopes() {
     let text =
         "ARG TAG=1\nARG IMAGE=base:$TAG\nFROM $IMAGE\nARG TAG\nARG OTHER=x-${TAG}\nARG EMPTY\nARG TARGETARCH\nRUN x\n";

@@ -14,7 +14,7 @@ impl<B: Backend> Builder<'_, '_, B> {
     pub fn arg(&mut self, state: &mut State<B::Tree>, step: &Step, arguments: &[Argument]) -> Result<(), Fault> {
         let mut message = String::from("ARG");
         for argument in arguments {
-            let name = &argument.name.text;
+            let name = &self.expand(state, step, &argument.name)?;
             let given = self.request.argument(name).map(str::to_owned);
             let value = match (given, &argument.default) {
                 (Some(given), _) => Some(given),
