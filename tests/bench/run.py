@@ -209,6 +209,8 @@ def main():
                         for step, seconds in (("cold", cold), ("push", push), ("cached", cached)):
                             results.setdefault((workload, step, builder.name), []).append(seconds)
             print(f"round {round_number} done", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print("stopped early", file=sys.stderr)
     finally:
         registry.stop()
     report(results, memory, pushed, [builder.name for builder in builders])
