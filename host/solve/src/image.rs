@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::build::{Build, blocking, lock};
 use crate::evaluate::Evaluated;
-use crate::{Error, Tree};
+use crate::tree::Op;
+use crate::{Error, ErrorKind, Tree};
 
 /// An image to be.
 #[derive(Debug, Clone)]
@@ -26,6 +27,7 @@ pub struct Image {
 impl Build {
     /// Evaluates an image and writes its manifest; gives the manifest's descriptor with the platform.
     pub async fn image(&self, image: Image) -> Result<Descriptor, Error> {
+        check_processor(&image)?;
         self.export(&image.tree).await?;
         let evaluated = self.evaluate(&image.tree, false).await?;
         let (layers, diff_ids) = self.layers(&evaluated).await?;
@@ -91,6 +93,25 @@ impl Build {
             .await;
         result.clone()
     }
+}
+
+/// A process for another processor would run as this machine's, and its result would be in the wrong image.
+fn check_processor(image: &Image) -> Result<(), Error> {
+    let host = Platform::host();
+    if image.platform.serves(&host).is_some() {
+        return Ok(());
+    }
+    let mut next = Some(&image.tree);
+    while let Some(tree) = next {
+        if matches!(tree.0.op, Op::Run { .. }) {
+            let message = format!("a process for {} cannot run on {host} yet", image.platform);
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .hint("run it in a stage for this machine and copy the result, or build on such a machine")
+                .at(tree.origin()));
+        }
+        next = tree.base();
+    }
+    Ok(())
 }
 
 /// A layer of a Docker image under the media type that an OCI manifest gives it.

@@ -39,7 +39,7 @@ pub trait Registry {
     /// Those of the far side.
     fn put_blob(repository: &Repository, blob: &Descriptor, mount_from: &[String]) -> Result<Arrival>;
 
-    /// Whether the repository has a blob; assumed not if this is not implemented, so that blobs are sent.
+    /// Whether the repository has a blob. A registry that cannot tell answers no, and every blob is sent to it.
     ///
     /// # Errors
     /// Those of the far side.
