@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Bytes of a block. It decides where the parallel gzip writer cuts, so changing it changes the digest of every layer.
+/// Bytes of a block. It decides where the gzip writer cuts, so changing it changes the digest of every layer.
 pub(crate) const BLOCK: usize = 512 << 10;
 
 /// A part of a block that belongs to a file of the layer.
@@ -25,7 +25,6 @@ pub(crate) struct Block {
     pub(super) filled: usize,
     pub(crate) spans: Vec<Span>,
     pub(crate) packed: Vec<u8>,
-    pub(crate) crc: flate2::Crc,
 }
 
 impl Block {
@@ -123,8 +122,6 @@ impl BlockWriter {
         };
         next.filled = 0;
         next.spans.clear();
-        next.packed.clear();
-        next.crc.reset();
         self.out.send(std::mem::replace(&mut self.block, next)).map_err(|_| closed())
     }
 }

@@ -196,7 +196,7 @@ fn other_programs_read_it() {
     let mut unzipped = Vec::new();
     let file = fs::File::open(&path).unwrap();
     // A decoder that stops at the first member sees everything: there is only one.
-    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(file), &mut unzipped).unwrap();
+    std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(file), &mut unzipped).unwrap();
     assert_eq!(Digest::of(&unzipped), sealed.diff_id);
 }
 
