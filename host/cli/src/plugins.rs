@@ -235,18 +235,27 @@ pub(crate) fn call_failure(error: CallError) -> Failure {
     }
 }
 
-/// A failure around artifacts: wrong names are usage, registries are the environment.
+/// A failure around artifacts: wrong names are usage, wrong content is refused, registries are the environment.
 pub(crate) fn artifact_failure(error: cooperage_engine::artifact::Error) -> Failure {
     use cooperage_engine::artifact::Error as Artifact;
     let exit = match &error {
-        Artifact::Reference { .. } | Artifact::NotFound(_) | Artifact::Invalid { .. } => Exit::Usage,
+        Artifact::Reference { .. }
+        | Artifact::NotFound(_)
+        | Artifact::NotAComponent { .. }
+        | Artifact::Invalid { .. } => Exit::Usage,
         Artifact::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::Usage,
-        Artifact::Digest { .. } => Exit::Refused,
+        Artifact::Digest { .. } | Artifact::TooLarge { .. } => Exit::Refused,
         _ => Exit::Environment,
     };
-    Failure::new(exit, error.to_string())
+    let failure = Failure::new(exit, error.to_string());
+    match &error {
+        Artifact::Untrusted { registry, .. } => failure.hint(http::name_authority(registry)),
+        _ => failure,
+    }
 }
 
 fn load_failure(name: &str, error: LoadError) -> Failure {
-    Failure::new(Exit::Usage, error.to_string()).context(format!("the plugin {name} cannot be loaded"))
+    // What does not fit is a line each.
+    let failure = Failure::usage(format!("the plugin {name} cannot be loaded"));
+    error.to_string().lines().fold(failure, |failure, line| failure.cause(line.trim()))
 }

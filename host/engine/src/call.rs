@@ -4,8 +4,8 @@
 mod error;
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cooperage_solve::{Build, Cancel, Level, Reporter, Secrets, StepId};
@@ -19,6 +19,7 @@ use crate::bindings::wit;
 use crate::convert::error_from_wit;
 use crate::engine::Engine;
 use crate::grants::Grants;
+use crate::http::TlsTrouble;
 use crate::instance::{Setup, State};
 use crate::limits::{Limit, LimitHit, Limits};
 use crate::output::{Lines, Log};
@@ -91,6 +92,8 @@ pub(crate) type Body<R> =
 pub(crate) struct Special {
     pub parameters: Value,
     pub registry: Option<(String, bool)>,
+    /// What the call finds out about TLS with the registry.
+    pub tls_trouble: Arc<OnceLock<TlsTrouble>>,
     /// Values beyond the context's secrets that must not be seen.
     pub sensitive: Vec<String>,
 }
@@ -111,6 +114,7 @@ pub(crate) async fn call<R: Send + 'static>(
         plugin: name.clone(),
         parameters: &special.parameters,
         registry: special.registry,
+        tls_trouble: special.tls_trouble,
         log: log.clone(),
         output: output.clone(),
         cancelled: cancelled.clone(),

@@ -19,9 +19,10 @@ mod tests;
 
 pub use body::ResponseBody;
 pub use client::{Client, Peer, SendOptions, Settings};
-pub use connect::{Resolver, SystemResolver};
+pub(crate) use connect::UNKNOWN_AUTHORITY;
+pub use connect::{Resolver, SystemResolver, name_authority};
 pub use error::Error;
-pub use hooks::{Hooks, HttpGrants, Service};
+pub use hooks::{Hooks, HttpGrants, Service, TlsTrouble};
 pub use proxy::ProxySettings;
 pub use rule::{Origin, Rule};
 pub use tls::{HostCertificates, TlsSettings};

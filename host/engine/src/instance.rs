@@ -1,7 +1,7 @@
 //! One instance of a plugin: what its store holds and the limits that bound it. One store per call, thrown away after.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use cooperage_solve::{Build, ErrorKind, Reporter, Secrets, StepId};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::bindings::wit;
 use crate::call::CallContext;
 use crate::engine::{Engine, TICK};
 use crate::grants::{Access, Grants, Named, allow_line};
-use crate::http::{Hooks, HttpGrants, Service};
+use crate::http::{Hooks, HttpGrants, Service, TlsTrouble};
 use crate::limits::{Limit, LimitHit, Limits};
 use crate::output::{Lines, Log};
 use crate::ports::Registries;
@@ -64,6 +64,8 @@ pub(crate) struct Setup<'a> {
     pub parameters: &'a Value,
     /// The registry of the call: `host[:port]`, and whether it is reached without TLS.
     pub registry: Option<(String, bool)>,
+    /// What the call finds out about TLS with the registry.
+    pub tls_trouble: Arc<OnceLock<TlsTrouble>>,
     pub log: Log,
     pub output: [Lines; 2],
     pub cancelled: Arc<AtomicBool>,
@@ -166,6 +168,7 @@ fn http_grants(engine: &Engine, context: &CallContext, setup: &Setup<'_>, named:
         rules: scopes.http.rules(named),
         services: scopes.service.services().iter().filter_map(service).collect(),
         registry: setup.registry.clone().filter(|_| scopes.http.registry()),
+        tls_trouble: setup.tls_trouble.clone(),
     }
 }
 

@@ -27,7 +27,7 @@ mod testing;
 
 pub use call::{CallContext, CallError};
 pub use compile::child::{COMPILE_ARGUMENT, CompileError, compile_child};
-pub use compile::outline::OutlineError;
+pub use compile::outline::{NotAComponent, OutlineError};
 pub use engine::{CompileLimits, Config, Engine, EngineError};
 pub use grants::{Grants, Scopes, Ungranted};
 pub use limits::{Limit, Limits};

@@ -87,7 +87,7 @@ async fn what_cannot_be_loaded_says_why() {
     let refused = async |bytes: Vec<u8>| {
         engine.load("x", Wasm::Bytes(bytes.into()), Trust::Bundled).await.unwrap_err().to_string()
     };
-    assert!(refused(b"#!/bin/sh\n".to_vec()).await.contains("not WebAssembly"));
+    assert!(refused(b"#!/bin/sh\n".to_vec()).await.contains("not a WebAssembly component: it begins with"));
     assert!(refused(wat::parse_str("(module)").unwrap()).await.contains("wasm32-wasip2"));
     assert!(refused(wat::parse_str("(component)").unwrap()).await.contains("it is no Cooperage plugin"));
     let text = refused(

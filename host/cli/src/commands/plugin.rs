@@ -86,10 +86,19 @@ fn print_parameters(schema: &serde_json::Value) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The path of a component, which may be written as the `file:` reference that other commands take.
+fn plain_path(file: &Path) -> &Path {
+    match file.to_str().and_then(|text| text.strip_prefix("file:")) {
+        Some(path) => Path::new(path.strip_prefix("//").unwrap_or(path)),
+        None => file,
+    }
+}
+
 /// Sends a component, after it was shown to be a plugin this host can run. Its description goes into it.
 fn push(app: &App, file: &Path, reference: &str) -> Result<(), Failure> {
     let to: RegistryReference =
         reference.strip_prefix("oci://").unwrap_or(reference).parse().map_err(artifact_failure)?;
+    let file = plain_path(file);
     let session = app.session(ProgressMode::Quiet, PullMode::Missing)?;
     let bytes = std::fs::read(file)
         .map_err(|error| Failure::usage(format!("the component {} cannot be read: {error}", file.display())))?;

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use cooperage_store::Digest;
 
+use crate::compile::outline::NotAComponent;
+use crate::http::UNKNOWN_AUTHORITY;
+
 /// Why a plugin cannot be read, packed, fetched or pushed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -19,7 +22,15 @@ pub enum Error {
     /// No such plugin.
     #[error("{0}")]
     NotFound(String),
-    /// The bytes are no component, or the artifact is none of a plugin.
+    /// A file or blob is something other than a component.
+    #[error("{what} is not a WebAssembly component: {is}")]
+    NotAComponent {
+        /// Which artifact or file.
+        what: String,
+        /// What it is instead.
+        is: NotAComponent,
+    },
+    /// The component is damaged, or the artifact is none of a plugin.
     #[error("{what}: {reason}")]
     Invalid {
         /// Which artifact or file.
@@ -68,6 +79,14 @@ pub enum Error {
         /// What it says.
         reason: String,
     },
+    /// The certificate of the registry is signed by an authority that the user has not named.
+    #[error("{reference}: TLS with {registry}: {}", UNKNOWN_AUTHORITY)]
+    Untrusted {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        reference: String,
+    },
     /// The registry cannot be reached, or fails.
     #[error("{reference}: {reason}")]
     Registry {
@@ -86,6 +105,16 @@ impl Error {
 
     pub(crate) fn invalid(what: impl Into<String>, reason: impl ToString) -> Self {
         Self::Invalid { what: what.into(), reason: reason.to_string() }
+    }
+
+    /// The same about what the user knows as `what`.
+    pub(crate) fn about(self, what: &str) -> Self {
+        let what = what.to_owned();
+        match self {
+            Self::Invalid { reason, .. } => Self::Invalid { what, reason },
+            Self::NotAComponent { is, .. } => Self::NotAComponent { what, is },
+            other => other,
+        }
     }
 
     /// Checks that `bytes` are the content `expected`.

@@ -56,10 +56,7 @@ impl Bundle {
 pub fn read_file(path: &Path, limit: u64) -> Result<Artifact, Error> {
     let component = read_limited(path, limit)?;
     let origin = path.display().to_string();
-    super::section::surface(&component).map_err(|error| match error {
-        Error::Invalid { reason, .. } => Error::invalid(&origin, reason),
-        other => other,
-    })?;
+    super::section::surface(&component).map_err(|error| error.about(&origin))?;
     let digest = Digest::of(&component);
     Ok(Artifact { component: component.into(), digest, manifest: None, annotations: Default::default(), origin })
 }

@@ -196,11 +196,11 @@ impl Layer {
     /// Checks the bytes that came for the layer.
     pub fn accept(self, component: Bytes, manifest: Digest, origin: String) -> Result<Artifact, Error> {
         let what = || format!("the component of {origin}");
+        Error::verify(what, &self.descriptor.digest, &component)?;
         if component.len() as u64 != self.descriptor.size {
             let reason = format!("it has {} bytes, its manifest says {}", component.len(), self.descriptor.size);
             return Err(Error::invalid(what(), reason));
         }
-        Error::verify(what, &self.descriptor.digest, &component)?;
         let digest = self.descriptor.digest;
         Ok(Artifact { component, digest, manifest: Some(manifest), annotations: self.annotations, origin })
     }

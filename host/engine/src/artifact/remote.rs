@@ -7,7 +7,7 @@ use cooperage_store::Digest;
 use futures::StreamExt as _;
 use hyper::body::Bytes;
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::manifest::OciDescriptor;
 use oci_client::secrets::RegistryAuth;
 
@@ -16,7 +16,7 @@ use super::pack::{MANIFEST_TYPE, Packed};
 use super::reference::RegistryReference;
 use crate::credentials::Credentials;
 use crate::http;
-use crate::http::address::is_loopback_host;
+use crate::http::address::{Reach, is_loopback_host};
 
 /// A manifest is one small answer; a registry that takes longer is of no use.
 const MANIFEST_TIME: Duration = Duration::from_secs(60);
@@ -31,13 +31,18 @@ pub struct Remote {
 
 impl Remote {
     /// Uses the credentials, and of `http` the proxies and authorities. `plain_http` lists hosts (`host` or
-    /// `host:port`) that are reached without TLS, as this machine always is.
+    /// `host:port`) that are reached without TLS, as this machine is. Those that turn out to speak TLS get it.
     pub fn new(http: http::Client, credentials: Option<Arc<Credentials>>, plain_http: Vec<String>) -> Self {
         Self { credentials, http, plain_http }
     }
 
     /// The manifest and its digest. Its size is checked after it has come, because `oci-client` reads it in one piece.
     pub async fn manifest(&self, reference: &RegistryReference) -> Result<(Bytes, Digest), Error> {
+        let result = self.manifest_once(reference).await;
+        if self.wants_tls(reference, &result).await { self.manifest_once(reference).await } else { result }
+    }
+
+    async fn manifest_once(&self, reference: &RegistryReference) -> Result<(Bytes, Digest), Error> {
         let (client, auth) = self.client(reference).await?;
         let image = image(reference);
         let answer =
@@ -65,7 +70,12 @@ impl Remote {
             client.pull_blob_stream(&image(reference), &descriptor).await.map_err(|e| explain(reference, e))?;
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
-            bytes.extend_from_slice(&chunk.map_err(|e| failed(reference, &e.to_string()))?);
+            match chunk {
+                Ok(chunk) => bytes.extend_from_slice(&chunk),
+                // All bytes are there, and wrong: the caller finds that out, and says it better.
+                Err(error) if error.get_ref().is_some_and(|inner| inner.is::<DigestError>()) => break,
+                Err(error) => return Err(failed(reference, &error.to_string())),
+            }
             if bytes.len() as u64 > size {
                 let what = format!("the component of {reference}");
                 return Err(Error::TooLarge { what, size: bytes.len() as u64, limit: size });
@@ -76,6 +86,11 @@ impl Remote {
 
     /// Pushes a packed plugin under the tag of `reference` and gives the digest of the manifest.
     pub async fn push(&self, reference: &RegistryReference, packed: &Packed) -> Result<Digest, Error> {
+        let result = self.push_once(reference, packed).await;
+        if self.wants_tls(reference, &result).await { self.push_once(reference, packed).await } else { result }
+    }
+
+    async fn push_once(&self, reference: &RegistryReference, packed: &Packed) -> Result<Digest, Error> {
         let (client, auth) = self.client(reference).await?;
         let image = image(&RegistryReference { digest: None, ..reference.clone() });
         client.auth(&image, &auth, oci_client::RegistryOperation::Push).await.map_err(|e| explain(reference, e))?;
@@ -94,13 +109,27 @@ impl Remote {
         Ok(packed.manifest_digest)
     }
 
-    async fn client(&self, reference: &RegistryReference) -> Result<(oci_client::Client, RegistryAuth), Error> {
-        install_provider();
-        let host = reference.host.as_str();
-        let name = host.parse::<::http::uri::Authority>().map_or(host.to_owned(), |a| a.host().to_owned());
-        let port = host.parse::<::http::uri::Authority>().ok().and_then(|a| a.port_u16()).unwrap_or(443);
+    /// Whether a failure came of asking a registry without TLS that speaks it.
+    async fn wants_tls<T>(&self, reference: &RegistryReference, result: &Result<T, Error>) -> bool {
+        let odd = matches!(result, Err(Error::Registry { .. }));
+        let Some(origin) = http::Origin::of_authority(false, &reference.host) else { return false };
+        odd && self.is_plain(&reference.host)
+            && self.http.ask_for_tls(&origin, Reach::NAMED_BY_USER).await
+            && !self.is_plain(&reference.host)
+    }
+
+    /// Whether a registry is reached without TLS.
+    fn is_plain(&self, host: &str) -> bool {
+        let (name, port) = name_and_port(host);
         let plain = self.plain_http.iter().any(|h| h == host)
             || is_loopback_host(&name) && self.authorities(&name, port).is_empty();
+        plain && !self.http.is_only_tls(host)
+    }
+
+    async fn client(&self, reference: &RegistryReference) -> Result<(oci_client::Client, RegistryAuth), Error> {
+        install_provider();
+        let (name, port) = name_and_port(&reference.host);
+        let plain = self.is_plain(&reference.host);
         let proxies = &self.http.settings().proxies;
         let set = |value: &Option<String>| value.clone().filter(|v| !v.is_empty());
         let config = ClientConfig {
@@ -150,6 +179,12 @@ impl Remote {
         }
         Ok(found)
     }
+}
+
+fn name_and_port(host: &str) -> (String, u16) {
+    let authority = host.parse::<::http::uri::Authority>().ok();
+    let name = authority.as_ref().map_or(host, |authority| authority.host()).to_owned();
+    (name, authority.and_then(|authority| authority.port_u16()).unwrap_or(443))
 }
 
 /// `oci-client` is built without a TLS provider; this names ours, once. Another one installed before stays.
@@ -206,6 +241,10 @@ fn explain(reference: &RegistryReference, error: OciDistributionError) -> Error 
             while let Some(inner) = cause {
                 reason.push_str(&format!(": {inner}"));
                 cause = inner.source();
+            }
+            // As rustls names it; its error lies too deep in others to be asked for its kind.
+            if reason.contains("UnknownIssuer") {
+                return Error::Untrusted { registry: reference.host.clone(), reference: reference.to_string() };
             }
             failed(reference, &reason)
         }

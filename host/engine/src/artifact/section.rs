@@ -1,9 +1,10 @@
 //! The custom section of a component that holds the plugin's description, so that digest and signature cover it and
 //! nobody has to run a plugin to learn what it asks for. Knows the framing of wasm binaries, not the description.
 
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{Parser, Payload};
 
 use super::Error;
+use crate::compile::outline::{OutlineError, header};
 
 /// Name of the section; its data is JSON in UTF-8.
 pub const DESCRIPTION_SECTION: &str = "cooperage:description";
@@ -61,12 +62,13 @@ pub fn read_description(component: &[u8]) -> Result<Option<String>, Error> {
 /// Names of imports and exports. Fails on what is no component; says what to do with a core module.
 pub fn surface(component: &[u8]) -> Result<Surface, Error> {
     let wrong = |reason: &dyn std::fmt::Display| Error::invalid("component", reason);
+    header(component).map_err(|error| match error {
+        OutlineError::NotAComponent(is) => Error::NotAComponent { what: "this".to_owned(), is },
+        other => wrong(&other),
+    })?;
     let (mut surface, mut depth) = (Surface::default(), 0usize);
     for payload in Parser::new(0).parse_all(component) {
         match payload.map_err(|e| wrong(&e.message()))? {
-            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
-                return Err(wrong(&"this is a core module, no component; build it for the target wasm32-wasip2"));
-            }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(imports) if depth == 0 => {

@@ -78,7 +78,7 @@ impl Sources {
             None => self.remote.blob(&exact, &layer.descriptor.digest, layer.descriptor.size).await?,
         };
         let artifact = layer.accept(component, digest, origin)?;
-        super::section::surface(&artifact.component)?;
+        super::section::surface(&artifact.component).map_err(|error| error.about(&artifact.origin))?;
         write(&path, &artifact.component)?;
         write(&self.cache.join("manifests").join(format!("{}.json", digest.hex())), &manifest)?;
         if reference.digest.is_none() {

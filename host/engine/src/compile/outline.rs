@@ -9,20 +9,9 @@ use crate::artifact::DESCRIPTION_SECTION;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutlineError {
-    /// Not WebAssembly.
-    #[error("this is not WebAssembly: it starts with {start:?}")]
-    NotWasm {
-        /// The first bytes, printable.
-        start: String,
-    },
-    /// WebAssembly text.
-    #[error("this is WebAssembly text; make a component of it first (`wasm-tools parse`)")]
-    Text,
-    /// A module without a component around it.
-    #[error(
-        "this is a core module, not a component; build with `--target wasm32-wasip2`, or wrap the module with `wasm-tools component new`"
-    )]
-    CoreModule,
+    /// Something else altogether.
+    #[error("this is not a WebAssembly component: {0}")]
+    NotAComponent(#[from] NotAComponent),
     /// A binary format that came later than this host.
     #[error("this component has binary format version {version}, this host knows 13; use a newer coop")]
     Format {
@@ -61,6 +50,29 @@ pub enum OutlineError {
         /// What is wrong.
         reason: String,
     },
+}
+
+/// What a file is that is no component.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAComponent {
+    /// Nothing.
+    #[error("it is empty")]
+    Empty,
+    /// Not WebAssembly.
+    #[error("it begins with \"{start}\"")]
+    Other {
+        /// The first bytes, printable.
+        start: String,
+    },
+    /// WebAssembly text.
+    #[error("it is WebAssembly text; make a component of it first (`wasm-tools parse`)")]
+    Text,
+    /// A module without a component around it.
+    #[error(
+        "it is a core module; build with `--target wasm32-wasip2`, or wrap the module with `wasm-tools component new`"
+    )]
+    CoreModule,
 }
 
 /// What the outline tells.
@@ -126,17 +138,21 @@ pub(crate) fn outline(bytes: &[u8], limit: u64) -> Result<Outline, OutlineError>
     }
 }
 
-fn header(bytes: &[u8]) -> Result<(), OutlineError> {
+/// Checks the first bytes of a file.
+pub(crate) fn header(bytes: &[u8]) -> Result<(), OutlineError> {
+    if bytes.is_empty() {
+        return Err(NotAComponent::Empty.into());
+    }
     let start = &bytes[..bytes.len().min(8)];
     if !start.starts_with(b"\0asm") {
         let text = bytes.trim_ascii_start();
         if text.starts_with(b"(component") || text.starts_with(b"(module") {
-            return Err(OutlineError::Text);
+            return Err(NotAComponent::Text.into());
         }
-        return Err(OutlineError::NotWasm { start: start.escape_ascii().to_string() });
+        return Err(NotAComponent::Other { start: start.escape_ascii().to_string() }.into());
     }
     match *start {
-        [_, _, _, _, _, _, 0, 0] => Err(OutlineError::CoreModule),
+        [_, _, _, _, _, _, 0, 0] => Err(NotAComponent::CoreModule.into()),
         [_, _, _, _, 13, 0, 1, 0] => Ok(()),
         [_, _, _, _, low, high, 1, 0] => Err(OutlineError::Format { version: u16::from_le_bytes([low, high]) }),
         _ => Err(OutlineError::Damaged {

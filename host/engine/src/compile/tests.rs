@@ -1,6 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
-use super::outline::{OutlineError, outline};
+use super::outline::{NotAComponent, OutlineError, outline};
 use super::*;
 
 const LIMIT: u64 = 1 << 20;
@@ -8,10 +8,13 @@ const LIMIT: u64 = 1 << 20;
 #[test]
 fn what_is_no_component_is_told_apart() {
     let error = |bytes: &[u8]| outline(bytes, LIMIT).unwrap_err();
-    assert!(error(b"\x7fELF\x02\x01\x01\0").to_string().contains("not WebAssembly"));
-    assert!(error(b"").to_string().contains("not WebAssembly"));
-    assert_eq!(error(b"  (component)"), OutlineError::Text);
-    assert_eq!(error(b"\0asm\x01\0\0\0"), OutlineError::CoreModule);
+    assert_eq!(
+        error(b"\x7fELF\x02\x01\x01\0").to_string(),
+        r#"this is not a WebAssembly component: it begins with "\x7fELF\x02\x01\x01\x00""#
+    );
+    assert_eq!(error(b""), NotAComponent::Empty.into());
+    assert_eq!(error(b"  (component)"), NotAComponent::Text.into());
+    assert_eq!(error(b"\0asm\x01\0\0\0"), NotAComponent::CoreModule.into());
     assert_eq!(error(b"\0asm\x0e\0\x01\0"), OutlineError::Format { version: 14 });
     assert!(matches!(error(b"\0asm\x0d\0\x01\0\x01"), OutlineError::Damaged { .. }));
     let component = wat::parse_str("(component)").unwrap();

@@ -1,10 +1,11 @@
 //! The client: one request over a pooled or new connection. It follows no redirect, keeps no cookie, retries nothing
 //! that the far side may have seen.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::http::{HeaderValue, Method, Request, Response, Uri, header};
@@ -21,6 +22,9 @@ use super::pool::{Connection, Key, Lease, Pool};
 use super::proxy::{Proxies, Proxy, ProxySettings};
 use super::rule::Origin;
 use super::tls::{Tls, TlsSettings};
+
+/// How long a server may take to begin TLS when it is only asked whether it does.
+const ASKING: Duration = Duration::from_secs(2);
 
 /// How a client behaves.
 #[derive(Clone)]
@@ -93,6 +97,8 @@ struct Inner {
     proxies: Proxies,
     pool: Arc<Pool>,
     settings: Settings,
+    /// `host:port` of servers that were asked without TLS, and speak it.
+    only_tls: Mutex<HashSet<String>>,
 }
 
 struct Failure {
@@ -110,6 +116,7 @@ impl Client {
             proxies: Proxies::new(&settings.proxies)?,
             pool: Pool::new(settings.idle_connections, settings.keep_alive),
             settings,
+            only_tls: Mutex::default(),
         })))
     }
 
@@ -121,6 +128,31 @@ impl Client {
     /// PEM files of authorities that the user trusts for this host beyond the general ones.
     pub fn own_authorities(&self, host: &str, port: u16) -> Vec<PathBuf> {
         self.0.connector.tls.own_authorities(host, port)
+    }
+
+    /// Whether a registry (`host:port`) was found to speak TLS where plain HTTP was expected.
+    pub fn is_only_tls(&self, host: &str) -> bool {
+        // Without a port in the name, TLS would be spoken on another one.
+        let origin = Origin::of_authority(true, host);
+        origin.is_some_and(|origin| self.0.only_tls.lock().expect("not poisoned").contains(&origin.authority()))
+    }
+
+    /// Asks a server that does not answer plain HTTP as it should whether it speaks TLS, and remembers it if so.
+    /// Whether its certificate is trusted is not the question.
+    pub async fn ask_for_tls(&self, origin: &Origin, reach: Reach) -> bool {
+        // Behind a proxy it is the proxy that answers, and the server may not be reached without it.
+        if self.0.proxies.select(false, &origin.host, origin.port).is_some() {
+            return false;
+        }
+        let secure = Origin { https: true, ..origin.clone() };
+        let speaks = match self.0.connector.open(&secure, None, reach, ASKING).await {
+            Ok(_) | Err(Error::Tls { .. }) => true,
+            Err(_) => false,
+        };
+        if speaks {
+            self.0.only_tls.lock().expect("not poisoned").insert(origin.authority());
+        }
+        speaks
     }
 
     /// Sends one request with an absolute `http` or `https` URL and gives the answer once its head is there.

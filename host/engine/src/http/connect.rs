@@ -102,7 +102,7 @@ impl Connector {
     }
 
     async fn encrypt(&self, tcp: TcpStream, origin: &Origin) -> Result<Box<dyn Stream>, Error> {
-        let failed = |reason: String| Error::Tls { peer: origin.authority(), reason };
+        let failed = |reason: String| Error::Tls { peer: origin.authority(), reason, hint: None };
         let config = self.tls.config(&origin.host, origin.port)?;
         let name = match literal(&origin.host) {
             Some(address) => address.into(),
@@ -115,7 +115,7 @@ impl Connector {
             Err(error) if error.get_ref().is_none_or(|e| !e.is::<rustls::Error>()) => {
                 Err(Error::Connect { peer: origin.authority(), source: error })
             }
-            Err(error) => Err(failed(tls_reason(&error, origin))),
+            Err(error) => Err(tls_error(&error, origin)),
         }
     }
 }
@@ -188,15 +188,25 @@ async fn tunnel(tcp: &mut TcpStream, proxy: &Proxy, origin: &Origin) -> Result<(
     }
 }
 
-fn tls_reason(error: &io::Error, origin: &Origin) -> String {
+fn tls_error(error: &io::Error, origin: &Origin) -> Error {
+    let peer = origin.authority();
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
     match inner {
-        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => format!(
-            "the certificate is signed by an authority that is not known here; \
-             put the authority's certificate into certs.d/{}/ca.crt",
-            origin.authority()
-        ),
-        Some(rustls::Error::InvalidMessage(_)) => format!("the server does not speak TLS ({error})"),
-        _ => error.to_string(),
+        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {
+            Error::Tls { peer, reason: UNKNOWN_AUTHORITY.to_owned(), hint: Some(name_authority(&origin.host_header())) }
+        }
+        Some(rustls::Error::InvalidMessage(_)) => Error::NoTls { peer, reason: error.to_string() },
+        _ => Error::Tls { peer, reason: error.to_string(), hint: None },
     }
+}
+
+/// What is wrong with a certificate whose authority nobody here has named.
+pub(crate) const UNKNOWN_AUTHORITY: &str = "the certificate is signed by an authority that is not known here";
+
+/// How the user names the authority of `host` or `host:port`.
+pub fn name_authority(host: &str) -> String {
+    format!(
+        "name the authority's certificate with `--registry-ca {host}=FILE`, as \
+         `registries: {{ \"{host}\": {{ ca: FILE }} }}` in config.yaml, or put it into certs.d/{host}/ca.crt"
+    )
 }

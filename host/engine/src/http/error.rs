@@ -62,8 +62,24 @@ pub enum Error {
     Tls {
         /// Host and port.
         peer: String,
-        /// What is wrong, and what to do where that is known.
+        /// What is wrong.
         reason: String,
+        /// What the user can do, where that is known.
+        hint: Option<String>,
+    },
+    /// TLS was begun, and the far side answered something else.
+    #[error("TLS with {peer}: the server does not speak TLS ({reason})")]
+    NoTls {
+        /// Host and port.
+        peer: String,
+        /// What came instead.
+        reason: String,
+    },
+    /// The far side speaks TLS, and was spoken to without.
+    #[error("{peer} speaks TLS, and was asked without")]
+    OnlyTls {
+        /// Host and port.
+        peer: String,
     },
     /// The proxy refuses to pass the connection on.
     #[error("proxy {proxy} answers {status} to CONNECT {peer}")]
@@ -156,7 +172,13 @@ impl From<Error> for wasmtime_wasi_http::Error {
                 Self::DestinationUnavailable
             }
             Error::ConnectTimeout { .. } => Self::ConnectionTimeout,
-            Error::Tls { .. } => Self::TlsAlertReceived { alert_id: None, alert_message: Some(error.to_string()) },
+            Error::Tls { ref hint, .. } => {
+                let advice = hint.iter().map(|hint| format!("; {hint}")).collect::<String>();
+                Self::TlsAlertReceived { alert_id: None, alert_message: Some(format!("{error}{advice}")) }
+            }
+            Error::NoTls { .. } | Error::OnlyTls { .. } => {
+                Self::TlsAlertReceived { alert_id: None, alert_message: Some(error.to_string()) }
+            }
             Error::ReadTimeout { .. } => Self::ConnectionReadTimeout,
             Error::HeadersTooLarge { limit, .. } => {
                 Self::HttpResponseHeaderSectionSize(Some(u32::try_from(limit).unwrap_or(u32::MAX)))

@@ -2,9 +2,9 @@
 //! Redirects are answers like others; the guest follows them, and each hop is a request that is checked.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use ::http::{Request, Response};
+use ::http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -35,6 +35,15 @@ pub struct HttpGrants {
     pub services: Vec<Service>,
     /// For a registry plugin: the registry of this call, `host[:port]`, and whether it is reached without TLS.
     pub registry: Option<(String, bool)>,
+    /// For a registry plugin: what its call finds out about TLS.
+    pub tls_trouble: Arc<OnceLock<TlsTrouble>>,
+}
+
+/// TLS stood in the way of a call. A guest gets no more than a text, from which nobody could tell it from a refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsTrouble {
+    /// What the user can do, where that is known.
+    pub hint: Option<String>,
 }
 
 /// The hooks of one call.
@@ -68,7 +77,13 @@ impl Hooks {
             options.first_byte_timeout = timeouts.first_byte_timeout;
             options.between_bytes_timeout = timeouts.between_bytes_timeout;
         }
-        let answer = self.client.send(request, &options).await?;
+        let sent = self.client.send(request, &options).await;
+        let odd = is_odd(&sent);
+        let answer = match odd && self.only_tls(&origin, &options).await {
+            true => Err(Error::OnlyTls { peer: origin.authority() }),
+            false => sent,
+        };
+        let answer = answer.map_err(|error| self.note_trouble(error))?;
         if let Some(learned) = &self.learned
             && options.socket.is_none()
         {
@@ -79,6 +94,27 @@ impl Hooks {
             }
         }
         Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+    }
+
+    /// Whether this is the registry of the call, asked without TLS, and it turns out to speak it.
+    async fn only_tls(&self, origin: &Origin, options: &SendOptions) -> bool {
+        let registry = self.grants.registry.as_ref().filter(|(_, plain_http)| *plain_http);
+        let own = registry.and_then(|(host, _)| Origin::of_authority(false, host)).is_some_and(|own| own == *origin);
+        own && options.socket.is_none() && self.client.ask_for_tls(origin, options.reach).await
+    }
+
+    /// Keeps of an error with TLS what the guest cannot be told.
+    fn note_trouble(&self, error: Error) -> Error {
+        let (hint, error) = match error {
+            Error::Tls { peer, reason, hint } if self.grants.registry.is_some() => {
+                (hint, Error::Tls { peer, reason, hint: None })
+            }
+            error @ (Error::NoTls { .. } | Error::OnlyTls { .. }) => (None, error),
+            other => return other,
+        };
+        // The first one is the one that matters.
+        let _ = self.grants.tls_trouble.set(TlsTrouble { hint });
+        error
     }
 
     fn allowed<B>(&self, origin: &Origin, request: &Request<B>) -> Result<SendOptions, Error> {
@@ -140,6 +176,22 @@ impl Hooks {
             list.join(", ")
         ))
     }
+}
+
+/// Whether a server may have been asked without TLS that speaks it. Such servers answer 400 (Go, nginx, Apache), close
+/// the connection or send a TLS alert.
+fn is_odd<B>(sent: &Result<Response<B>, Error>) -> bool {
+    match sent {
+        Ok(answer) => answer.status() == StatusCode::BAD_REQUEST && !is_of_a_registry(answer),
+        Err(Error::Closed { .. } | Error::Protocol { .. }) => true,
+        Err(_) => false,
+    }
+}
+
+/// Whether a registry wrote this answer, and not the TLS layer in front of it: the errors of registries are JSON.
+fn is_of_a_registry<B>(answer: &Response<B>) -> bool {
+    let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.contains("json") || answer.headers().contains_key("docker-distribution-api-version")
 }
 
 impl WasiHttpHooks for Hooks {

@@ -165,8 +165,14 @@ async fn own_authorities_and_client_certificates() {
     let server = Server::start_tls(&certificates, true, |_| async { answer(200, &[], "secure") }.boxed()).await;
     let authority = format!("x.test:{}", server.address.port());
     let url = format!("https://{authority}/");
-    let error = text(&client(), &url, Reach::LOOPBACK).await.unwrap_err().to_string();
-    assert!(error.contains(&format!("certs.d/{authority}/ca.crt")), "{error}");
+    let error = text(&client(), &url, Reach::LOOPBACK).await.unwrap_err();
+    assert!(error.to_string().contains("an authority that is not known here"), "{error}");
+    let wasmtime_wasi_http::Error::TlsAlertReceived { alert_message: Some(told), .. } = error.into() else {
+        panic!("no text for the guest")
+    };
+    for advice in [format!("--registry-ca {authority}=FILE"), format!("certs.d/{authority}/ca.crt")] {
+        assert!(told.contains(&advice), "{told}");
+    }
     let with = |with_client: bool| {
         let tls = TlsSettings {
             certificate_directories: vec![certificates.certs_d(&authority, with_client)],
@@ -312,6 +318,44 @@ async fn a_registry_may_point_at_its_like_and_not_at_others() {
     assert_eq!(through(&hooks, &near).await.unwrap(), (200, "blob".into()));
     assert_eq!(through(&hooks, &server.url("/far")).await.unwrap().0, 307);
     assert!(matches!(through(&hooks, "http://10.0.0.1/blob").await, Err(Error::AddressDenied { .. })));
+}
+
+#[tokio::test]
+async fn a_registry_that_speaks_tls_is_found_out() {
+    let certificates = Certificates::make();
+    let server = Server::start_tls(&certificates, false, |_| async { answer(200, &[], "") }.boxed()).await;
+    let (host, client) = (server.address.to_string(), client());
+    let registry = |plain_http| {
+        let grants = HttpGrants { registry: Some((host.clone(), plain_http)), ..Default::default() };
+        let trouble = grants.tls_trouble.clone();
+        (Hooks::new(client.clone(), grants), trouble)
+    };
+    let (plain, trouble) = registry(true);
+    assert!(!client.is_only_tls(&host));
+    assert!(matches!(through(&plain, &server.url("/v2/")).await, Err(Error::OnlyTls { .. })));
+    assert!(client.is_only_tls(&host) && !client.is_only_tls("127.0.0.1"));
+    assert_eq!(trouble.get(), Some(&TlsTrouble { hint: None }));
+    let (secure, trouble) = registry(false);
+    let error = through(&secure, &format!("https://{host}/v2/")).await.unwrap_err().to_string();
+    assert!(error.contains("not known here") && !error.contains("certs.d"), "{error}");
+    let hint = trouble.get().and_then(|trouble| trouble.hint.clone()).unwrap_or_default();
+    assert!(hint.contains(&format!("--registry-ca {host}=FILE")), "{hint}");
+}
+
+#[tokio::test]
+async fn a_registry_without_tls_is_believed() {
+    for (status, kind, connections) in
+        [(200, "text/plain", 1), (400, "application/json", 1), (404, "text/plain", 1), (400, "text/plain", 2)]
+    {
+        let server =
+            Server::start(move |_| async move { answer(status, &[("content-type", kind)], "said") }.boxed()).await;
+        let (host, client) = (server.address.to_string(), client());
+        let hooks =
+            Hooks::new(client.clone(), HttpGrants { registry: Some((host.clone(), true)), ..Default::default() });
+        assert_eq!(through(&hooks, &server.url("/v2/")).await.unwrap(), (status, "said".into()));
+        assert!(!client.is_only_tls(&host));
+        assert_eq!(server.connections(), connections, "{status} {kind}");
+    }
 }
 
 #[tokio::test]

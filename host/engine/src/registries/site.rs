@@ -19,7 +19,7 @@ impl Site {
     /// Brings the manifest or index that `name` stands for into the store.
     pub async fn manifest(&self, inner: &Inner, name: &Reference, step: &Step) -> Result<Descriptor, Error> {
         let found = self.backend.get_manifest(&self.at, &name.identifier(), step).await;
-        let found = found.map_err(|e| explain(e, &self.at, "getting the manifest of", name))?;
+        let found = found.map_err(|e| refused(explain(e, &self.at, "getting the manifest of", name)))?;
         if let Some(expected) = name.digest()
             && expected != found.digest
         {
@@ -48,7 +48,8 @@ impl Site {
         if inner.with_store(move |store| Ok(store.blobs().size(&digest)?.is_some())).await? {
             return Ok(());
         }
-        self.backend.get_blob(&self.at, blob, step).await.map_err(|e| explain(e, &self.at, &action, name))?;
+        let got = self.backend.get_blob(&self.at, blob, step).await;
+        got.map_err(|e| refused(explain(e, &self.at, &action, name)))?;
         self.arrived(inner, blob, name).await
     }
 
@@ -60,7 +61,7 @@ impl Site {
             Some(size) if size == content.size => Ok(()),
             Some(size) => {
                 let text = format!("{digest} of {name} has {size} bytes, announced were {}", content.size);
-                Err(Error::new(ErrorKind::Conflict, text))
+                Err(refused(Error::new(ErrorKind::Conflict, text)))
             }
             None => Err(Error::internal(format!("the registry plugin says it got {digest} of {name}, but it did not"))),
         }
@@ -92,5 +93,13 @@ impl Site {
 pub(super) const ANYWHERE: &str = "*";
 
 pub(super) fn mismatch(what: &str, expected: &Digest, actual: &Digest) -> Error {
-    Error::new(ErrorKind::Conflict, format!("{what} is {actual}, expected {expected}"))
+    refused(Error::new(ErrorKind::Conflict, format!("{what} is {actual}, expected {expected}")))
+}
+
+/// Content that contradicts what was announced is refused, whether the store, the plugin or this file noticed.
+fn refused(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Conflict => Error { kind: ErrorKind::Denied, ..error },
+        _ => error,
+    }
 }

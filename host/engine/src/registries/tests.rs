@@ -385,7 +385,7 @@ async fn what_a_plugin_says_is_checked() {
     let real = world.lock().unwrap().repositories[&host].tags["1"];
     world.lock().unwrap().repositories.get_mut(&host).unwrap().tags.insert(other.to_string(), real);
     let error = machine.resolve(&format!("r.example/os@{other}")).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+    assert_eq!(error.kind, ErrorKind::Denied, "{error}");
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! The role `registry`: a place that keeps images, as the orchestration in `crate::registries` sees it.
 
+use std::sync::{Arc, OnceLock};
+
 use async_trait::async_trait;
-use cooperage_solve::{Error, Step};
+use cooperage_solve::{Error, ErrorKind, Step};
 use cooperage_store::{Descriptor, Digest};
 use futures::future::BoxFuture;
 use wasmtime::Store;
@@ -11,6 +13,7 @@ use crate::bindings::registry::exports::cooperage::plugin::registry as wit_regis
 use crate::bindings::wit;
 use crate::call::{CallContext, CallError, Special, call};
 use crate::convert::{descriptor_from_wit, descriptor_to_wit};
+use crate::http::TlsTrouble;
 use crate::instance::State;
 use crate::plugin::Plugin;
 use crate::registries::{BlobOutcome, RegistryBackend, Repository};
@@ -22,13 +25,15 @@ pub struct RegistryPlugin {
     context: CallContext,
 }
 
-type Function<R> = Box<
-    dyn for<'a> FnOnce(
+/// One function of the role. It is called again when the first call shows that the registry speaks TLS.
+type Function<R> = Arc<
+    dyn for<'a> Fn(
             &'a Instance,
             &'a mut Store<State>,
             &'a wit_registry::Repository,
         ) -> BoxFuture<'a, wasmtime::Result<Result<R, wit::Error>>>
-        + Send,
+        + Send
+        + Sync,
 >;
 
 impl RegistryPlugin {
@@ -43,12 +48,34 @@ impl RegistryPlugin {
         Ok(Self { plugin, context })
     }
 
+    /// A registry that is asked without TLS (one of this machine, unless the user says otherwise) and speaks TLS has
+    /// understood nothing of a call, so the call is made again with TLS, and later ones begin with it.
     async fn call<R: Send + 'static>(&self, at: &Repository, step: &Step, function: Function<R>) -> Result<R, Error> {
+        let http = &self.plugin.engine().config().http;
+        let secured = || Repository { plain_http: false, ..at.clone() };
+        if at.plain_http && http.is_only_tls(&at.host) {
+            return self.call_once(&secured(), step, function).await;
+        }
+        let result = self.call_once(at, step, function.clone()).await;
+        match result {
+            Err(_) if at.plain_http && http.is_only_tls(&at.host) => self.call_once(&secured(), step, function).await,
+            result => result,
+        }
+    }
+
+    async fn call_once<R: Send + 'static>(
+        &self,
+        at: &Repository,
+        step: &Step,
+        function: Function<R>,
+    ) -> Result<R, Error> {
         let role = || CallError::Role { plugin: self.plugin.name().to_owned(), role: "registry" };
         let pre = self.plugin.pres().registry.clone().ok_or_else(role)?;
         let context = CallContext { reporter: step.reporter().clone(), step: Some(step.id()), ..self.context.clone() };
+        let tls_trouble = Arc::<OnceLock<TlsTrouble>>::default();
         let special = Special {
             registry: Some((at.host.clone(), at.plain_http)),
+            tls_trouble: tls_trouble.clone(),
             sensitive: at.credential.iter().map(|credential| credential.password.clone()).collect(),
             ..Special::default()
         };
@@ -64,7 +91,13 @@ impl RegistryPlugin {
                 })
             }),
         );
-        Ok(result.await?)
+        result.await.map_err(|error| match (Error::from(error), tls_trouble.get()) {
+            // To a guest a handshake that failed looks like a refusal; here it is known to be none.
+            (error, Some(trouble)) if error.kind == ErrorKind::Denied => {
+                Error { kind: ErrorKind::Unavailable, hint: trouble.hint.clone().or(error.hint), ..error }
+            }
+            (error, _) => error,
+        })
     }
 
     fn descriptor(&self, descriptor: wit::Descriptor) -> Result<Descriptor, Error> {
@@ -95,7 +128,8 @@ impl RegistryBackend for RegistryPlugin {
         let found = self.call(
             at,
             step,
-            Box::new(move |plugin, store, at| {
+            Arc::new(move |plugin, store, at| {
+                let reference = reference.clone();
                 Box::pin(async move { plugin.cooperage_plugin_registry().call_resolve(store, at, &reference).await })
             }),
         );
@@ -107,7 +141,8 @@ impl RegistryBackend for RegistryPlugin {
         let found = self.call(
             at,
             step,
-            Box::new(move |plugin, store, at| {
+            Arc::new(move |plugin, store, at| {
+                let reference = reference.clone();
                 Box::pin(
                     async move { plugin.cooperage_plugin_registry().call_get_manifest(store, at, &reference).await },
                 )
@@ -127,7 +162,8 @@ impl RegistryBackend for RegistryPlugin {
         let sent = self.call(
             at,
             step,
-            Box::new(move |plugin, store, at| {
+            Arc::new(move |plugin, store, at| {
+                let (manifest, tag) = (manifest.clone(), tag.clone());
                 Box::pin(async move {
                     plugin.cooperage_plugin_registry().call_put_manifest(store, at, &manifest, tag.as_deref()).await
                 })
@@ -141,7 +177,8 @@ impl RegistryBackend for RegistryPlugin {
         let found = self.call(
             at,
             step,
-            Box::new(move |plugin, store, at| {
+            Arc::new(move |plugin, store, at| {
+                let digest = digest.clone();
                 Box::pin(async move { plugin.cooperage_plugin_registry().call_has_blob(store, at, &digest).await })
             }),
         );
@@ -153,7 +190,8 @@ impl RegistryBackend for RegistryPlugin {
         let got = self.call(
             at,
             step,
-            Box::new(move |plugin, store, at| {
+            Arc::new(move |plugin, store, at| {
+                let blob = blob.clone();
                 Box::pin(async move { plugin.cooperage_plugin_registry().call_get_blob(store, at, &blob).await })
             }),
         );
@@ -171,7 +209,8 @@ impl RegistryBackend for RegistryPlugin {
         let put = self.call(
             at,
             step,
-            Box::new(move |plugin, store, at| {
+            Arc::new(move |plugin, store, at| {
+                let (blob, mount_from) = (blob.clone(), mount_from.clone());
                 Box::pin(async move {
                     plugin.cooperage_plugin_registry().call_put_blob(store, at, &blob, &mount_from).await
                 })
@@ -188,7 +227,7 @@ impl RegistryBackend for RegistryPlugin {
         let tags = self.call(
             at,
             step,
-            Box::new(move |plugin, store, at| {
+            Arc::new(move |plugin, store, at| {
                 Box::pin(async move { plugin.cooperage_plugin_registry().call_tags(store, at).await })
             }),
         );
@@ -200,7 +239,8 @@ impl RegistryBackend for RegistryPlugin {
         let found = self.call(
             at,
             step,
-            Box::new(move |plugin, store, at| {
+            Arc::new(move |plugin, store, at| {
+                let digest = digest.clone();
                 Box::pin(async move { plugin.cooperage_plugin_registry().call_referrers(store, at, &digest).await })
             }),
         );
@@ -213,7 +253,8 @@ impl RegistryBackend for RegistryPlugin {
         let deleted = self.call(
             at,
             step,
-            Box::new(move |plugin, store, at| {
+            Arc::new(move |plugin, store, at| {
+                let reference = reference.clone();
                 Box::pin(async move { plugin.cooperage_plugin_registry().call_delete(store, at, &reference).await })
             }),
         );
@@ -224,7 +265,7 @@ impl RegistryBackend for RegistryPlugin {
         let proved = self.call(
             at,
             step,
-            Box::new(move |plugin, store, at| {
+            Arc::new(move |plugin, store, at| {
                 Box::pin(async move { plugin.cooperage_plugin_registry().call_login(store, at).await })
             }),
         );
