@@ -13,7 +13,7 @@ use crate::key::{Key, KeyBuilder};
 use crate::pattern::Ignore;
 use crate::select::{Selected, content_digest, select};
 use crate::tree::{CopyOptions, Mount, MountKind, Op, Process};
-use crate::{Error, Network, Selection, Tree};
+use crate::{Error, Network, Selection, Tree, own_store};
 
 const DEFINITION: &str = "definition";
 
@@ -181,11 +181,16 @@ impl Build {
                 let include = Ignore::new(&selection.include)?;
                 let ignore = Ignore::new(&selection.exclude)?;
                 let identity = Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(root.as_os_str())).hex();
-                let cache = self.options().store.root().join("cache").join("stat").join(identity);
+                let store = self.options().store.root().to_owned();
+                let cache = store.join("cache").join("stat").join(identity);
                 let threads = self.options().parallel;
                 blocking(move || {
+                    let own = own_store::within(&root, &store, &include, &ignore);
                     let files: Arc<dyn Files> = Arc::new(ContextFiles::new(root, include, ignore, cache, threads));
-                    Ok(files)
+                    Ok(match own {
+                        Some(path) => own_store::guard(files, path),
+                        None => files,
+                    })
                 })
                 .await
             })

@@ -18,6 +18,7 @@ mod image;
 mod key;
 mod mode;
 mod mounts;
+mod own_store;
 mod pattern;
 mod place;
 mod ports;
