@@ -130,7 +130,7 @@ fn explain_names_the_part_that_changed() {
     let changes = run["changes"].as_array().unwrap();
     assert_eq!(changes.len(), 1, "one part changed: {changes:?}");
     assert_eq!(run["location"]["line"], 3);
-    machine.fails(&["explain", "nothing:1"], 1).says(&["nothing:1 was not built here"]);
+    machine.fails(&["explain", "nothing:1"], 2).says(&["nothing:1 was not built here"]);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn an_image_and_its_cache_can_be_removed() {
     let Some(machine) = machine() else { return };
     machine.build("context", &["-t", "result:1"]);
     machine.ok(&["image", "rm", "result:1"]);
-    machine.fails(&["image", "inspect", "result:1"], 1).says(&["there is no image result:1"]);
+    machine.fails(&["image", "inspect", "result:1"], 2).says(&["there is no image result:1"]);
     check(&machine, &[], &["2/4", "3/4", "4/4"], &[]);
     machine.ok(&["image", "rm", "result:1", "base:1", "--cache"]);
     machine.base();

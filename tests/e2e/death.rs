@@ -70,7 +70,7 @@ fn interrupted_while_a_process_runs() {
         assert_eq!(running.wait(), Some(130), "{}", machine.read("log"));
         assert!(with_command(&format!("sleep\0{seconds}\0")).is_empty());
         machine.assert_nothing_runs();
-        machine.fails(&["image", "inspect", "result:1"], 1);
+        machine.fails(&["image", "inspect", "result:1"], 2);
         goes_on(&machine);
     }
 }
@@ -116,7 +116,7 @@ fn killed_while_a_large_file_is_copied() {
         });
         running.kill();
         machine.assert_nothing_runs();
-        machine.fails(&["image", "inspect", "result:1"], 1);
+        machine.fails(&["image", "inspect", "result:1"], 2);
         machine.ok(&["image", "ls"]);
     }
     machine.build("context", &["-t", "result:1"]);

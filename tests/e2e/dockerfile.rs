@@ -60,7 +60,7 @@ fn triggers_wait_for_the_image_that_builds_on_them() {
     let parent = machine.configuration("parent:1");
     assert_eq!(parent["config"]["OnBuild"], json!(["COPY child /child", "ENV TRIGGERED=yes"]));
     machine.dockerfile("context", "FROM parent:1\nENV OWN=1\n");
-    machine.fails(&["build", "context"], 1).says(&["child"]);
+    machine.fails(&["build", "context"], 2).says(&["child"]);
     machine.write("context/child", "child");
     machine.build("context", &["-t", "result:1"]);
     let config = machine.configuration("result:1");
@@ -82,6 +82,35 @@ fn an_image_for_another_platform_says_so() {
     let config = machine.configuration("arm:1");
     assert_eq!(config["architecture"], "arm64");
     assert!(config["config"]["Env"].to_string().contains("ARCH=arm64"), "{config}");
+}
+
+#[test]
+fn a_process_for_another_processor_is_refused_before_anything_is_done() {
+    let Some(machine) = machine() else { return };
+    let (own, other) = match std::env::consts::ARCH {
+        "aarch64" => ("linux/arm64", "linux/amd64"),
+        _ => ("linux/amd64", "linux/arm64"),
+    };
+    machine.write("context/file", "x");
+    let build = ["build", "context", "-t", "foreign:1", "--platform", other, "--progress", "plain"];
+    machine.dockerfile("context", "FROM scratch\nCOPY file /\nRUN [\"/file\"]\nENV A=1\n");
+    let refused = machine.fails(&build, 1);
+    refused.says(&[
+        "Dockerfile:3",
+        &format!("a process for {other} cannot run on {own} yet"),
+        "run it in a stage for this machine and copy the result",
+    ]);
+    assert_eq!(refused.steps(), (vec![], vec![]), "{}", refused.stderr);
+    machine.fails(&["image", "inspect", "foreign:1"], 2);
+    machine.dockerfile("context", "FROM scratch\nCOPY file /\nENV A=1\n");
+    machine.ok(&build);
+    assert_eq!(format!("linux/{}", machine.configuration("foreign:1")["architecture"].as_str().unwrap()), other);
+    // What the hint advises: the process runs here, and its result is copied.
+    machine.dockerfile(
+        "context",
+        "FROM --platform=$BUILDPLATFORM base:1 AS here\nCOPY file /\nFROM scratch\nCOPY --from=here /file /\n",
+    );
+    machine.ok(&build);
 }
 
 #[test]

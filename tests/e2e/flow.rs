@@ -220,5 +220,5 @@ flow:
     let secret = format!("id=token,src={}", machine.text("token"));
     let ran = machine.ok(&["run", "--secret", &secret, "--progress", "plain"]);
     ran.does_not_say(&["hunter2-of-a-test"]);
-    machine.fails(&["run", "--no-cache"], 1).says(&["token"]);
+    machine.fails(&["run", "--no-cache"], 2).says(&["token"]);
 }

@@ -57,7 +57,7 @@ fn a_plugin_travels_through_a_registry_as_an_artifact() {
     assert_eq!(manifest["config"]["mediaType"], "application/vnd.wasm.config.v0+json");
     assert_eq!(manifest["layers"].as_array().unwrap().len(), 1);
     assert_eq!(manifest["layers"][0]["mediaType"], "application/wasm");
-    let again = machine.ok(&["plugin", "push", &file, &name]);
+    let again = machine.ok(&["plugin", "push", &format!("file:{file}"), &name]);
     assert_eq!(again.out(), pushed.out(), "the same component is the same artifact");
 
     let other = Machine::new().with_own_cache();
@@ -150,9 +150,7 @@ fn a_plugin_that_was_changed_on_its_way_is_refused() {
     content[middle] ^= 1;
     std::fs::write(blob, content).unwrap();
     let other = Machine::new().with_own_cache();
-    let ran = other.run(&["plugin", "pull", &format!("oci://{name}")]);
-    assert!(matches!(ran.code, Some(3 | 4)), "{ran:?}");
-    ran.says(&["plugins/push:1", "sha256:"]);
+    other.fails(&["plugin", "pull", &format!("oci://{name}")], 3).says(&["plugins/push:1", "sha256:", "expected"]);
 }
 
 #[test]
@@ -161,9 +159,15 @@ fn plugins_come_over_tls_of_an_own_authority() {
     let registry = Registry::start_as(&machine, Kind::Tls);
     let name = registry.name("plugins/push:1");
     let file = component("push").display().to_string();
-    machine.fails(&["plugin", "push", &file, &name], 4).says(&[&registry.host]);
+    let option = format!("--registry-ca {}=FILE", registry.host);
+    let unknown: &[&str] = &[&registry.host, "authority that is not known here", &option];
+    machine.fails(&["plugin", "push", &file, &name], 4).says(unknown);
+    machine.fails(&["plugin", "pull", &format!("oci://{name}")], 4).says(unknown);
     let authority = registry.authority.clone().unwrap();
     machine.options = vec!["--registry-ca".to_owned(), format!("{}={}", registry.host, authority.display())];
+    machine.ok(&["plugin", "push", &file, &name]);
+    machine.ok(&["plugin", "pull", &format!("oci://{name}")]);
+    machine.options.extend(["--insecure-registry".to_owned(), registry.host.clone()]);
     machine.ok(&["plugin", "push", &file, &name]);
     machine.ok(&["plugin", "pull", &format!("oci://{name}")]);
 }

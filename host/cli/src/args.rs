@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Builds container images with sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
 #[command(name = "coop", version, max_term_width = 110, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done, 1 the build or a step failed, 2 wrong usage or file, \
-    3 refused (grant, signature, policy, lock), 4 environment (registry, disk, engine).")]
+#[command(after_help = "Exit codes: 0 done, 1 the build or a step failed, 2 wrong usage or file, or \
+    a name of what does not exist, 3 refused (grant, signature, policy, lock, wrong digest), 4 environment (registry, \
+    disk, engine).")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -315,7 +316,7 @@ pub(crate) enum Plugin {
     },
     /// Send a component to a registry as a plugin artifact
     Push {
-        /// The component
+        /// The component, as a path or file:PATH
         file: PathBuf,
         /// Name at the registry, as HOST/NAME:VERSION
         reference: String,

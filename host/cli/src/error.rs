@@ -13,9 +13,9 @@ use crate::progress::harmless;
 pub(crate) enum Exit {
     /// The build or a step failed: 1.
     Failed,
-    /// Wrong usage or a wrong file: 2.
+    /// Wrong usage, a wrong file, or a name of what does not exist: 2.
     Usage,
-    /// A grant, a signature, a policy or the lock refuses: 3.
+    /// A grant, a signature, a policy or the lock refuses, or content is not what its digest says: 3.
     Refused,
     /// A registry, the disk or an engine: 4.
     Environment,
@@ -155,7 +155,8 @@ impl From<cooperage_solve::Error> for Failure {
             ErrorKind::Denied => Exit::Refused,
             ErrorKind::Unauthenticated | ErrorKind::Unavailable => Exit::Environment,
             ErrorKind::Cancelled => Exit::Interrupted,
-            ErrorKind::InvalidInput if error.exit_code.is_none() => Exit::Usage,
+            // A stage, a file, an image or a plugin that is not there was named by the user.
+            ErrorKind::InvalidInput | ErrorKind::NotFound if error.exit_code.is_none() => Exit::Usage,
             ErrorKind::Limit if is_full_disk(&error) => Exit::Environment,
             _ => Exit::Failed,
         };

@@ -176,7 +176,7 @@ fn fault(failure: Failure) -> StepError {
 fn error_fault(error: Error) -> StepError {
     let kind = match error.kind {
         ErrorKind::Denied => FaultKind::Refused,
-        ErrorKind::InvalidInput if error.exit_code.is_none() => FaultKind::Invalid,
+        ErrorKind::InvalidInput | ErrorKind::NotFound if error.exit_code.is_none() => FaultKind::Invalid,
         ErrorKind::Unavailable | ErrorKind::Unauthenticated => FaultKind::Unavailable,
         ErrorKind::Cancelled => FaultKind::Cancelled,
         _ => FaultKind::Failed,

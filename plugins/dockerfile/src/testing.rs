@@ -57,7 +57,7 @@ impl Backend for Recorder {
         self.log.push(format!("resolve {}", asked.join(", ")));
         let answer = |w: &Wanted| {
             if w.reference.contains("missing") {
-                return Err(Fault::not_found(format!("{} does not exist", w.reference)));
+                return Err(Fault::not_found(format!("{} does not exist", w.reference)).hint("pull it"));
             }
             let default = json!({"os": w.platform.os, "architecture": w.platform.architecture, "history": [{"created_by": "base"}]});
             Ok(self.images.get(&w.reference).cloned().unwrap_or(default))

@@ -45,7 +45,7 @@ pub(crate) fn run(app: &App, arguments: &Explain) -> Result<(), Failure> {
 }
 
 fn find(store: &Store, target: Option<&str>) -> Result<BuildEntry, Failure> {
-    let none = |what: String| Failure::new(Exit::Failed, what).hint("every `coop build` and `coop run` is recorded");
+    let none = |what: String| Failure::usage(what).hint("every `coop build` and `coop run` is recorded");
     let Some(target) = target else {
         let last = store.images().builds(None, 1)?.into_iter().next();
         return last.ok_or_else(|| none("nothing was built yet".to_owned()));

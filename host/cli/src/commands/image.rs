@@ -126,7 +126,7 @@ fn archive(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure
 /// An image by name or by the digest of its manifest.
 pub(crate) fn find(store: &Store, image: &str) -> Result<(Descriptor, Vec<Reference>), Failure> {
     let missing = || {
-        Failure::new(Exit::Failed, format!("there is no image {image} in the store"))
+        Failure::usage(format!("there is no image {image} in the store"))
             .hint("`coop image ls` lists them, `coop image pull` brings one from a registry")
     };
     if image.starts_with("sha256:") {
@@ -242,7 +242,7 @@ fn remove(store: &Store, images: &[String], cache: bool) -> Result<(), Failure> 
     for image in images {
         let name: Reference = image.parse()?;
         if !store.images().remove(&name.tagged().to_string())? {
-            return Err(Failure::new(Exit::Failed, format!("there is no image {} in the store", name.familiar()))
+            return Err(Failure::usage(format!("there is no image {} in the store", name.familiar()))
                 .hint("`coop image ls` lists them"));
         }
     }

@@ -53,11 +53,14 @@ impl<'a, B: Backend> Outside<'a, B> {
             return Err(Fault::new(Kind::Internal, "the host resolved another number of images than asked for"));
         }
         for ((wanted, span), answer) in wanted.into_iter().zip(answers) {
-            let base = answer.map_err(|fault| {
+            let base = answer.map_err(|mut fault| {
                 let names = stages.iter().filter_map(|stage| stage.name.as_deref());
-                let hint =
-                    nearest(&wanted.reference, names).map(|hint| format!("{hint} It is a stage of this Dockerfile"));
-                fault.maybe_hint(hint).at(span)
+                if let Some(stage) = nearest(&wanted.reference, names) {
+                    // Whoever looked for an image knows nothing of stages, and advises to log in or to pull.
+                    let image = fault.hint.take().map(|hint| format!("; if an image is meant, {hint}"));
+                    fault.hint = Some(format!("{stage} It is a stage of this Dockerfile{}", image.unwrap_or_default()));
+                }
+                fault.at(span)
             })?;
             self.bases.insert(wanted, base);
         }

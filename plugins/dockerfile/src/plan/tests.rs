@@ -388,7 +388,9 @@ fn faults_name_the_line_and_what_helps() {
     check("FROM $NOPE", "$NOPE in FROM is empty", "ARG NOPE=", 1, 6);
     check("ARG NAME=x\nFROM ${NMAE}", "is empty", "did you mean NAME?", 2, 6);
     check("FROM Ubuntu:20", "lower case", "did you mean ubuntu?", 1, 6);
-    check("FROM a AS missing1\nFROM b\nCOPY --from=missing a b", "does not exist", "did you mean missing1?", 3, 0);
+    let text = "FROM a AS missing1\nFROM b\nCOPY --from=missing a b";
+    let hint = "did you mean missing1? It is a stage of this Dockerfile; if an image is meant, pull it";
+    check(text, "does not exist", hint, 3, 0);
     check("FROM a\nRUN --mount=type=bnd,target=/x y", "unknown type", "did you mean bind?", 2, 5);
 }
 
