@@ -42,24 +42,22 @@ class Coop(Builder):
     def __init__(self, work):
         super().__init__(work)
         self.binary = os.environ.get("COOP", "target/release/coop")
-        self.stores = 0
-        self.env.update(XDG_CACHE_HOME=str(work / "coop-cache"))
+        self.store = work / "coop"
+        self.env.update(XDG_CACHE_HOME=str(work / "coop-cache"), COOP_ROOT=str(self.store))
 
     def reset(self, workload):
-        """A store that has the bases, unpacked as the peers have them, and nothing else.
-
-        Each is a new directory: where thousands of files were just removed, ext4 makes new ones many times slower."""
-        template = self.work / "coop-template"
-        if not template.exists():
-            self.env["COOP_ROOT"] = str(template)
+        """Leaves the bases, unpacked as the peers have them."""
+        if not self.store.exists():
             for base in ("busybox:1.35", "debian:bookworm"):
-                text = f"FROM 127.0.0.1:5000/{base}\nRUN true\n"
-                subprocess.run([self.binary, "build", "-f", "-", "--progress", "quiet", "."],
-                               input=text.encode(), env=self.env, cwd=self.work / "empty", check=True,
-                               stdout=subprocess.DEVNULL)
-        self.stores += 1
-        self.env["COOP_ROOT"] = str(self.work / f"coop-{self.stores}")
-        subprocess.run(["cp", "-a", str(template), self.env["COOP_ROOT"]], check=True)
+                self.call(["image", "pull", f"127.0.0.1:5000/{base}"])
+                self.call(["build", "-t", "warm", "-f", "-", "--progress", "quiet", "."],
+                          input=f"FROM 127.0.0.1:5000/{base}\nRUN true\n".encode(), cwd=self.work / "empty")
+            self.call(["image", "rm", "--cache", "warm"])
+        else:
+            self.call(["image", "rm", "--cache", f"{TARGET}/{workload}:{self.name}"], check=False)
+
+    def call(self, arguments, check=True, **more):
+        subprocess.run([self.binary, *arguments], env=self.env, check=check, capture_output=True, **more)
 
     def build(self, tag, context):
         return [self.binary, "build", "--quiet", "-t", tag, str(context)]

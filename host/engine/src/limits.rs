@@ -41,8 +41,10 @@ pub struct Limits {
     pub read_file: u64,
     /// Operations on trees.
     pub operations: u32,
-    /// How many of them lie on top of each other. Evaluation takes several KiB of stack for each, of the 2 MiB that a
-    /// thread of tokio has; the test of the adversary's `trees-evaluated` says whether this still fits.
+    /// How many of them change one tree, one after the other, as the instructions of a stage do. Each keeps the list of
+    /// the layers below it.
+    pub tree_length: u32,
+    /// How many trees lie inside one another, each a source or a mount of the next.
     pub tree_depth: u32,
     /// Bytes that those operations hold: file contents, names, arguments.
     pub operation_bytes: u64,
@@ -70,7 +72,8 @@ impl Default for Limits {
             writers: 32,
             read_file: 64 * MIB as u64,
             operations: 100_000,
-            tree_depth: 200,
+            tree_length: 2_000,
+            tree_depth: 1_000,
             operation_bytes: 256 * MIB as u64,
         }
     }
@@ -93,7 +96,7 @@ pub enum Limit {
     Handles,
     /// [`Limits::steps`].
     Steps,
-    /// [`Limits::operations`], [`Limits::tree_depth`] or [`Limits::operation_bytes`].
+    /// [`Limits::operations`], [`Limits::tree_length`], [`Limits::tree_depth`] or [`Limits::operation_bytes`].
     Operations,
 }
 

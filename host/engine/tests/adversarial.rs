@@ -157,6 +157,7 @@ async fn floods_end() {
         ("trees-held", 1_000_000, Limit::Handles),
         ("requests", 1_000_000, Limit::Handles),
         ("trees-chained", 1_000_000, Limit::Operations),
+        ("trees-nested", 1_000_000, Limit::Operations),
         ("files", 1_000, Limit::Operations),
     ];
     for (what, n, limit) in expected {
@@ -165,7 +166,8 @@ async fn floods_end() {
     assert_eq!(kind_of(house.go("writers", 100).await).0, ErrorKind::Limit);
     assert_eq!(kind_of(house.go("blob", 100).await).0, ErrorKind::Limit);
     assert_eq!(house.store.blobs().list().unwrap(), [], "what was not committed is gone");
-    house.go("trees-evaluated", u64::from(house.limits.tree_depth)).await.unwrap();
+    house.go("trees-evaluated", u64::from(house.limits.tree_length)).await.unwrap();
+    house.go("trees-nested", u64::from(house.limits.tree_depth)).await.unwrap();
     house.go("trees-broad", 60).await.unwrap();
     house.go("steps", 100_000).await.unwrap();
     house.go("empty-writes", 100_000).await.unwrap();

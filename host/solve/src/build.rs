@@ -260,3 +260,19 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Err(_) => Err(Error::internal("a worker thread panicked").hint("this is a defect; please report it")),
     }
 }
+
+/// Does async work as a task of its own, so that work inside work, however deep, takes no part of the asker's stack.
+/// Ends with the asker.
+pub(crate) async fn apart<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(work);
+    match task.join_next().await {
+        Some(Ok(result)) => result,
+        Some(Err(error)) if error.is_panic() => {
+            Err(Error::internal("a worker thread panicked").hint("this is a defect; please report it"))
+        }
+        Some(Err(_)) | None => Err(Error::cancelled()),
+    }
+}

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use cooperage_store::Digest;
+use futures::future::BoxFuture;
 
-use crate::build::{Build, Context, blocking, lock};
+use crate::build::{Build, Context, apart, blocking, lock};
 use crate::files::{ContextFiles, Files};
 use crate::key::{Key, KeyBuilder};
 use crate::pattern::Ignore;
@@ -20,8 +21,26 @@ const DEFINITION: &str = "definition";
 impl Build {
     /// The key of a tree's last operation; it covers all operations before it.
     pub(crate) async fn key(&self, tree: &Tree) -> Result<Arc<Key>, Error> {
-        let address = Arc::as_ptr(&tree.0) as usize;
-        let cell = lock(&self.0.keys).entry(address).or_default().clone();
+        // Those below go first, the lowest of them first, so that a long chain of operations is no deep recursion.
+        let mut unknown = Vec::new();
+        let mut below = tree.base();
+        while let Some(base) = below.filter(|base| !self.has_key(base)) {
+            unknown.push(base);
+            below = base.base();
+        }
+        for base in unknown.into_iter().rev() {
+            self.own_key(base).await?;
+        }
+        self.own_key(tree).await
+    }
+
+    fn has_key(&self, tree: &Tree) -> bool {
+        lock(&self.0.keys).get(&tree.address()).is_some_and(|cell| cell.initialized())
+    }
+
+    /// The key of a tree, after that of its base.
+    async fn own_key(&self, tree: &Tree) -> Result<Arc<Key>, Error> {
+        let cell = lock(&self.0.keys).entry(tree.address()).or_default().clone();
         let result = cell
             .get_or_init(|| async {
                 let key = self.define(tree).await.map_err(|error| error.at(tree.origin()))?;
@@ -32,8 +51,17 @@ impl Build {
     }
 
     /// The key's digest as text; boxed, since keys contain keys.
-    fn key_text<'a>(&'a self, tree: &'a Tree) -> futures::future::BoxFuture<'a, Result<String, Error>> {
-        Box::pin(async move { Ok(self.key(tree).await?.digest.to_string()) })
+    fn key_text<'a>(&'a self, tree: &'a Tree) -> BoxFuture<'a, Result<String, Error>> {
+        Box::pin(async move {
+            let key = match self.has_key(tree) {
+                true => self.own_key(tree).await?,
+                false => {
+                    let (build, tree) = (self.clone(), tree.clone());
+                    apart(async move { build.key(&tree).await }).await?
+                }
+            };
+            Ok(key.digest.to_string())
+        })
     }
 
     async fn define(&self, tree: &Tree) -> Result<Key, Error> {
@@ -140,7 +168,7 @@ impl Build {
         paths: &[String],
         options: &CopyOptions,
     ) -> Result<Arc<Vec<Selected>>, Error> {
-        let address = Arc::as_ptr(&copy.0) as usize;
+        let address = copy.address();
         if let Some((_, known)) = lock(&self.0.selections).get(&address) {
             return Ok(known.clone());
         }

@@ -17,8 +17,9 @@ use std::time::Instant;
 
 use cooperage_store::layers::LayerId;
 use futures::future::BoxFuture;
+use tokio::sync::OnceCell;
 
-use crate::build::{Build, CacheMode, Context, blocking, lock};
+use crate::build::{Build, CacheMode, Context, apart, blocking, lock};
 use crate::cache::Remembered;
 use crate::files::{Files, StackFiles, StackLayer};
 use crate::filter::FilteredFiles;
@@ -95,12 +96,44 @@ impl Build {
                 }
                 _ => {
                     let key = self.key(tree).await?;
-                    let cell = lock(&self.0.evaluated).entry(key.digest).or_default().clone();
-                    let result = cell.get_or_init(|| self.evaluate_once(tree, &key, unpack)).await;
-                    result.clone()
+                    if let Some(known) = self.cell(&key).get() {
+                        return known.clone();
+                    }
+                    let (build, tree) = (self.clone(), tree.clone());
+                    apart(async move { build.evaluate_chain(&tree, key, unpack).await }).await
                 }
             }
         })
+    }
+
+    /// Evaluates the operations that `tree` ends, upwards from the highest whose result is known. A stage may have
+    /// thousands of them, so they are walked.
+    async fn evaluate_chain(&self, tree: &Tree, key: Arc<Key>, unpack: bool) -> Result<Evaluated, Error> {
+        let mut todo = Vec::new();
+        let (mut next, mut unpack) = (Some((tree, key)), unpack);
+        while let Some((tree, key)) = next {
+            let cell = self.cell(&key);
+            let known = cell.initialized() || self.remembered(tree, &key)?.is_some();
+            next = match tree.base() {
+                Some(base) if !known && base.base().is_some() => Some((base, self.key(base).await?)),
+                _ => None,
+            };
+            let below = unpack || matches!(tree.0.op, Op::Run { .. });
+            todo.push((tree, key, cell, std::mem::replace(&mut unpack, below)));
+        }
+        // The base goes first, so that steps are shown in the order in which they happen.
+        let mut result = Ok(Evaluated::empty());
+        for (tree, key, cell, unpack) in todo.iter().rev() {
+            result = cell.get_or_init(|| self.evaluate_once(tree, key, *unpack)).await.clone();
+            if result.is_err() {
+                break;
+            }
+        }
+        result
+    }
+
+    fn cell(&self, key: &Key) -> Arc<OnceCell<Result<Evaluated, Error>>> {
+        lock(&self.0.evaluated).entry(key.digest).or_default().clone()
     }
 
     async fn evaluate_once(&self, tree: &Tree, key: &Key, unpack: bool) -> Result<Evaluated, Error> {
@@ -111,10 +144,6 @@ impl Build {
         if let Some(evaluated) = self.remembered(tree, key)? {
             self.report_hits(tree).await?;
             return Ok(evaluated);
-        }
-        // The base goes first, so that steps are shown in the order in which they happen.
-        if let Some(base) = tree.base() {
-            self.evaluate(base, unpack || matches!(tree.0.op, Op::Run { .. })).await?;
         }
         let step = self.options().reporter.step(None, step_name(tree));
         let doing = Doing { tree, key, step: &step, unpack };
@@ -289,11 +318,7 @@ impl Build {
 
 /// What the chain of operations of a tree starts from.
 fn start_of(tree: &Tree) -> Result<Evaluated, Error> {
-    let mut tree = tree;
-    while let Some(base) = tree.base() {
-        tree = base;
-    }
-    match &tree.0.op {
+    match &tree.bottom().0.op {
         Op::Image(base) => Evaluated::image(base),
         Op::Layers(evaluated) => Ok(evaluated.clone()),
         _ => Ok(Evaluated::empty()),

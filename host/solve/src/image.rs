@@ -1,6 +1,6 @@
 //! Makes an image of a tree: waits for its layers, completes the configuration, writes manifest and index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use cooperage_store::layers::{LayerId, Seal, Sealed};
 use cooperage_store::{Descriptor, Digest, ImageConfig, Index, Manifest, Platform, media_types};
@@ -27,7 +27,7 @@ pub struct Image {
 impl Build {
     /// Evaluates an image and writes its manifest; gives the manifest's descriptor with the platform.
     pub async fn image(&self, image: Image) -> Result<Descriptor, Error> {
-        check_processor(&image)?;
+        check_processors(&image)?;
         self.export(&image.tree).await?;
         let evaluated = self.evaluate(&image.tree, false).await?;
         let (layers, diff_ids) = self.layers(&evaluated).await?;
@@ -95,21 +95,30 @@ impl Build {
     }
 }
 
-/// A process for another processor would run as this machine's, and its result would be in the wrong image.
-fn check_processor(image: &Image) -> Result<(), Error> {
+/// A process for another processor would run as this machine's, and its result would be in the wrong image. Looks at the
+/// tree of the image and at all that it copies from or mounts, before anything is done.
+fn check_processors(image: &Image) -> Result<(), Error> {
     let host = Platform::host();
-    if image.platform.serves(&host).is_some() {
-        return Ok(());
-    }
-    let mut next = Some(&image.tree);
-    while let Some(tree) = next {
-        if matches!(tree.0.op, Op::Run { .. }) {
-            let message = format!("a process for {} cannot run on {host} yet", image.platform);
-            return Err(Error::new(ErrorKind::Unsupported, message)
-                .hint("run it in a stage for this machine and copy the result, or build on such a machine")
-                .at(tree.origin()));
+    let mut seen = HashSet::new();
+    let mut todo = vec![(&image.tree, Some(&image.platform))];
+    while let Some((top, assumed)) = todo.pop() {
+        let mut chain = Vec::new();
+        let mut next = Some(top);
+        while let Some(tree) = next.filter(|tree| seen.insert(tree.address())) {
+            chain.push(tree);
+            next = tree.base();
         }
-        next = tree.base();
+        let platform = top.bottom().platform().or(assumed).filter(|platform| platform.serves(&host).is_none());
+        for tree in chain {
+            if let (Op::Run { .. }, Some(platform)) = (&tree.0.op, platform) {
+                let message = format!("a process for {platform} cannot run on {host} yet");
+                return Err(Error::new(ErrorKind::Unsupported, message)
+                    .hint("run it in a stage for this machine and copy the result, or build on such a machine")
+                    .at(tree.origin()));
+            }
+            // What a stage without a base image is for, only its files could tell.
+            todo.extend(tree.sources().map(|source| (source, None)));
+        }
     }
     Ok(())
 }
@@ -176,11 +185,45 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::tree::{CopyOptions, Mount, MountKind, Process};
+    use crate::{Base, Origin};
 
     fn evaluated(base: usize, operations: &[bool]) -> Evaluated {
         let layers = base + operations.iter().filter(|made| **made).count();
         let layers = vec![LayerId(Digest::of(b"")); layers];
         Evaluated { layers: Arc::new(layers), operations: Arc::new(operations.to_vec()), base: None }
+    }
+
+    fn base(architecture: &str) -> Tree {
+        let platform = Platform { architecture: architecture.to_owned(), ..Platform::host() };
+        let manifest = Descriptor::new(media_types::MANIFEST, Digest::of(b""), 0);
+        let config = ImageConfig::new(json!({}));
+        Tree::image(Arc::new(Base { reference: "base".into(), manifest, layers: Vec::new(), config, platform }))
+    }
+
+    #[test]
+    fn processes_for_other_processors_are_found_wherever_they_are() {
+        let (ours, other) = (Platform::host().architecture, "riscv64");
+        let ran = |tree: Tree| tree.run(Process::default(), Vec::new(), Origin::default());
+        let copied =
+            |from: Tree| Tree::scratch().copy(&from, Vec::new(), "/".into(), CopyOptions::default(), Origin::default());
+        let mounted = |source: Tree| {
+            let kind = MountKind::Bind { source, path: "/".into() };
+            let mounts = vec![Mount { target: "/x".into(), kind, read_only: true }];
+            base(&ours).run(Process::default(), mounts, Origin::default())
+        };
+        let refused = |tree: Tree, architecture: &str| {
+            let platform = Platform { architecture: architecture.to_owned(), ..Platform::host() };
+            let image = Image { tree, platform, config: json!({}), annotations: BTreeMap::new() };
+            check_processors(&image).is_err()
+        };
+        assert!(refused(ran(base(other)), other));
+        assert!(refused(ran(Tree::scratch()), other));
+        assert!(refused(copied(ran(base(other))), &ours));
+        assert!(refused(mounted(copied(ran(base(other)))), &ours));
+        assert!(!refused(copied(ran(base(&ours))), other), "a stage for this machine");
+        assert!(!refused(copied(base(other)), other), "nothing runs");
+        assert!(!refused(mounted(base(other)), &ours));
     }
 
     fn shape(history: &[Value]) -> String {

@@ -281,6 +281,43 @@ impl Tree {
             | Op::Remove { base, .. } => Some(base),
         }
     }
+
+    /// What the chain of operations starts from.
+    pub(crate) fn bottom(&self) -> &Self {
+        let mut tree = self;
+        while let Some(base) = tree.base() {
+            tree = base;
+        }
+        tree
+    }
+
+    /// Other trees that the operation takes files from.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Self> {
+        let (source, mounts) = match &self.0.op {
+            Op::Copy { source, .. } => (Some(source), &[][..]),
+            Op::Run { mounts, .. } => (None, &mounts[..]),
+            _ => (None, &[][..]),
+        };
+        let mounted = mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Bind { source, .. } => Some(source),
+            _ => None,
+        });
+        source.into_iter().chain(mounted)
+    }
+
+    /// The platform of the image that this is.
+    pub(crate) fn platform(&self) -> Option<&Platform> {
+        match &self.0.op {
+            Op::Image(base) => Some(&base.platform),
+            Op::Layers(evaluated) => evaluated.base.as_ref().map(|base| &base.platform),
+            _ => None,
+        }
+    }
+
+    /// By what the node is known as long as it lives.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
+    }
 }
 
 /// A long chain of operations must not be dropped one inside the other: each would take its part of the stack.

@@ -17,15 +17,16 @@ use crate::limits::{Limit, LimitHit};
 #[derive(Clone)]
 pub struct GuestTree {
     tree: Result<Tree, Box<Error>>,
-    /// How many operations of this call lie on top of each other. Whoever walks or frees a tree may do so with one
-    /// stack frame per operation, so this is bounded.
+    /// How many operations of this call changed it.
+    length: u32,
+    /// How many trees of this call lie inside one another here, each a source or a mount of the next.
     depth: u32,
 }
 
 impl GuestTree {
     /// A tree that this call did not make.
     pub(crate) fn given(tree: Tree) -> Self {
-        Self { tree: Ok(tree), depth: 0 }
+        Self { tree: Ok(tree), length: 0, depth: 0 }
     }
 
     /// The tree, or what was wrong with an operation that it needs.
@@ -39,12 +40,12 @@ impl GuestTree {
 }
 
 impl State {
-    /// Adds an operation on `this` that also needs trees of depth `beside`. `held` are the bytes that its description
-    /// keeps in the host's memory.
+    /// Adds an operation on `this`. `held` are the bytes that its description keeps in the host's memory; `inner` is the
+    /// depth that its sources and mounts give it, or 0 if it has none.
     fn operation(
         &mut self,
         this: &Resource<GuestTree>,
-        (held, beside): (usize, u32),
+        (held, inner): (usize, u32),
         origin: Origin,
         make: impl FnOnce(&Self, Tree, cooperage_solve::Origin) -> Result<Tree, Error>,
     ) -> wasmtime::Result<Resource<GuestTree>> {
@@ -52,16 +53,18 @@ impl State {
         let origin = origin_from_wit(origin);
         let location = origin.location.clone();
         let this = self.table.get(this)?;
-        let depth = this.depth.max(beside).saturating_add(1);
-        if depth > self.limits.tree_depth {
-            let message =
-                format!("its operations on trees lie more than {} deep on each other", self.limits.tree_depth);
-            return Err(LimitHit::error(Limit::Operations, message));
+        let (length, depth) = (this.length.saturating_add(1), this.depth.max(inner));
+        let most =
+            [(length, self.limits.tree_length, "changes one tree"), (depth, self.limits.tree_depth, "nests trees")];
+        for (number, most, what) in most {
+            if number > most {
+                return Err(LimitHit::error(Limit::Operations, format!("it {what} more than {most} times")));
+            }
         }
         let made = this.tree().and_then(|tree| {
             make(self, tree, origin).map_err(|error| Error { location: error.location.clone().or(location), ..error })
         });
-        self.push(GuestTree { tree: made.map_err(Box::new), depth })
+        self.push(GuestTree { tree: made.map_err(Box::new), length, depth })
     }
 
     fn count(&mut self, held: usize) -> wasmtime::Result<()> {
@@ -147,8 +150,8 @@ impl trees::HostTree for State {
     ) -> wasmtime::Result<Resource<GuestTree>> {
         let held = bytes_of(&paths) + bytes_of(&options.exclude) + destination.len();
         let source = self.table.get(&source)?;
-        let (source, beside) = (source.tree(), source.depth);
-        self.operation(&this, (held, beside), origin, |_, tree, origin| {
+        let (source, inner) = (source.tree(), source.depth.saturating_add(1));
+        self.operation(&this, (held, inner), origin, |_, tree, origin| {
             Ok(tree.copy(&source?, paths, destination, operation::copy_options(options)?, origin))
         })
     }
@@ -162,11 +165,11 @@ impl trees::HostTree for State {
     ) -> wasmtime::Result<Resource<GuestTree>> {
         let environment: usize = process.env.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
         let held = bytes_of(&process.args) + environment + process.stdin.len() + mounts.len() * 256;
-        let mut beside = 0;
+        let mut inner = 0;
         for source in mounts.iter().filter_map(|mount| mount.source.as_ref()) {
-            beside = beside.max(self.table.get(source)?.depth);
+            inner = inner.max(self.table.get(source)?.depth.saturating_add(1));
         }
-        self.operation(&this, (held, beside), origin, |state, tree, origin| {
+        self.operation(&this, (held, inner), origin, |state, tree, origin| {
             state.may_run()?;
             Ok(tree.run(operation::process(process)?, state.mounts(mounts)?, origin))
         })

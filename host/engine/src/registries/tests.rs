@@ -367,7 +367,9 @@ async fn a_failed_fetch_fails_all_and_is_tried_when_asked_again() {
     assert!(futures::future::join_all(all).await.iter().all(Result::is_err));
     machine.fail("nothing", Error::cancelled());
     machine.service.fetch_layer(&base, &base.layers[0]).await.unwrap();
-    assert!(machine.log().len() <= 5);
+    let log = machine.log();
+    // Each may ask twice, where the layer was seen and by the name of the image, if it comes when the others have failed.
+    assert!(log.len() <= 4 * 2 + 1, "{log:?}");
     assert!(machine.store().blobs().size(&base.layers[0].digest).unwrap().is_some());
 }
 

@@ -271,7 +271,9 @@ mod tests {
         for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 7] {
             let data = noise(length);
             let mut back = Vec::new();
-            flate2::read::MultiGzDecoder::new(&blob(&data, Compression::GZIP, 2, 4096)[..]).read_to_end(&mut back).unwrap();
+            flate2::read::MultiGzDecoder::new(&blob(&data, Compression::GZIP, 2, 4096)[..])
+                .read_to_end(&mut back)
+                .unwrap();
             assert!(back == data, "{length}");
             assert!(zstd::decode_all(&blob(&data, Compression::ZSTD, 2, 4096)[..]).unwrap() == data, "{length}");
         }

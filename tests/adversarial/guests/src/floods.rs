@@ -72,18 +72,16 @@ pub(crate) fn named(what: &str, n: u64) -> Result<Outputs> {
         }
         "trees-broad" => {
             // Each operation names the one before twice: 2^n paths through a tree of n operations.
-            let none = wit::CopyOptions {
-                owner: None,
-                mode: None,
-                exclude: Vec::new(),
-                parents: false,
-                link: false,
-                unpack: false,
-                options: Vec::new(),
-            };
             let mut tree = wit::Tree::scratch().make_directory("/d", 0o755, None, &origin());
             for _ in 0..n {
-                tree = tree.copy(&tree, &["/d".to_owned()], "/d", &none, &origin());
+                tree = tree.copy(&tree, &["/d".to_owned()], "/d", &plain(), &origin());
+            }
+            tree.stat("/d", true)?;
+        }
+        "trees-nested" => {
+            let mut tree = wit::Tree::scratch().make_directory("/d", 0o755, None, &origin());
+            for _ in 0..n {
+                tree = wit::Tree::scratch().copy(&tree, &["/d".to_owned()], "/d", &plain(), &origin());
             }
             tree.stat("/d", true)?;
         }
@@ -104,6 +102,19 @@ pub(crate) fn named(what: &str, n: u64) -> Result<Outputs> {
         other => return Err(Error::invalid_input(format!("`{other}` is no behaviour"))),
     }
     Ok(Outputs::new())
+}
+
+/// A copy with nothing special about it.
+fn plain() -> wit::CopyOptions {
+    wit::CopyOptions {
+        owner: None,
+        mode: None,
+        exclude: Vec::new(),
+        parents: false,
+        link: false,
+        unpack: false,
+        options: Vec::new(),
+    }
 }
 
 fn writers(n: u64) -> Result<Outputs> {
