@@ -37,7 +37,8 @@ pub struct Request {
     pub method: String,
     /// Where to.
     pub url: Url,
-    /// Header fields. `host`, `connection` and `transfer-encoding` are the host's; `content-length` is set by `send`.
+    /// Header fields. `host`, `connection` and `transfer-encoding` are the host's; `content-length` is set by `send`
+    /// unless the length is unknown.
     pub headers: Headers,
     /// What to send.
     pub body: Body,
@@ -67,11 +68,19 @@ pub enum Body {
         /// How many bytes.
         length: u64,
     },
+    /// Bytes as they are asked for, when nobody knows how many there will be.
+    Chunked {
+        /// Gives the next bytes, at most so many; empty at the end.
+        next: Box<dyn FnMut(u32) -> Result<Vec<u8>>>,
+    },
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Body of {} bytes", self.length())
+        match self.length() {
+            Some(length) => write!(f, "Body of {length} bytes"),
+            None => write!(f, "Body of unknown length"),
+        }
     }
 }
 
@@ -148,18 +157,19 @@ impl Request {
 }
 
 impl Body {
-    /// How many bytes.
-    fn length(&self) -> u64 {
+    /// How many bytes, if that is known.
+    fn length(&self) -> Option<u64> {
         match self {
-            Self::Empty => 0,
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Reader { length, .. } | Self::Stream { length, .. } => *length,
+            Self::Empty => Some(0),
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Reader { length, .. } | Self::Stream { length, .. } => Some(*length),
+            Self::Chunked { .. } => None,
         }
     }
 
-    /// At most `max` bytes from `offset`, where `offset` grows by what the calls before gave.
+    /// At most `max` bytes from `offset`, where `offset` grows by what the calls before gave; empty at the end.
     fn chunk(&mut self, offset: u64, max: u64) -> Result<Vec<u8>> {
-        let left = self.length() - offset;
+        let left = self.length().map_or(u64::MAX, |length| length - offset);
         let max = u32::try_from(max.min(left)).unwrap_or(CHUNK).min(CHUNK);
         let bytes = match self {
             Self::Empty => Vec::new(),
@@ -168,10 +178,11 @@ impl Body {
                 bytes[from..from + max as usize].to_vec()
             }
             Self::Reader { reader, .. } => reader.read(max)?,
-            Self::Stream { next, .. } => next(max)?,
+            Self::Stream { next, .. } | Self::Chunked { next } => next(max)?,
         };
         // Sent on, either would break the framing of the request.
-        if (bytes.is_empty() && max > 0) || bytes.len() > max as usize {
+        let ends_early = bytes.is_empty() && max > 0 && self.length().is_some();
+        if ends_early || bytes.len() > max as usize {
             return Err(Error::internal(format!("{} bytes of a body instead of 1 to {max}", bytes.len())));
         }
         Ok(bytes)
@@ -185,7 +196,7 @@ mod tests {
     #[test]
     fn bytes_come_in_chunks() {
         let mut body = Body::Bytes(b"abcde".to_vec());
-        assert_eq!(body.length(), 5);
+        assert_eq!(body.length(), Some(5));
         assert_eq!(body.chunk(0, 2).unwrap(), b"ab");
         assert_eq!(body.chunk(4, 2).unwrap(), b"e");
         assert_eq!(body.chunk(5, 2).unwrap(), b"");
@@ -199,6 +210,18 @@ mod tests {
         let mut short = Body::Stream { next: Box::new(|_| Ok(Vec::new())), length: 5 };
         assert!(short.chunk(0, 10).is_err());
         let mut long = Body::Stream { next: Box::new(|max| Ok(vec![0; max as usize + 1])), length: 5 };
+        assert!(long.chunk(0, 10).is_err());
+    }
+
+    #[test]
+    fn a_chunked_body_says_itself_where_it_ends() {
+        let mut left = vec![b"de".to_vec(), b"abc".to_vec()];
+        let mut body = Body::Chunked { next: Box::new(move |_| Ok(left.pop().unwrap_or_default())) };
+        assert_eq!(body.length(), None);
+        assert_eq!(body.chunk(0, 10).unwrap(), b"abc");
+        assert_eq!(body.chunk(3, 10).unwrap(), b"de");
+        assert_eq!(body.chunk(5, 10).unwrap(), b"");
+        let mut long = Body::Chunked { next: Box::new(|max| Ok(vec![0; max as usize + 1])) };
         assert!(long.chunk(0, 10).is_err());
     }
 }

@@ -15,8 +15,11 @@ use crate::{Error, Result};
 pub(super) fn send(request: Request) -> Result<Response> {
     let Request { method, url, mut headers, mut body, timeouts } = request;
     let length = body.length();
-    if length > 0 || matches!(method.as_str(), "POST" | "PUT" | "PATCH") {
-        headers.set("content-length", length.to_string());
+    match length {
+        Some(0) if !matches!(method.as_str(), "POST" | "PUT" | "PATCH") => {}
+        Some(length) => headers.set("content-length", length.to_string()),
+        // Without a length the host sends chunks; a length that the caller gave would contradict them.
+        None => headers.remove("content-length"),
     }
     let fields = Fields::new();
     for (name, value) in headers.iter() {
@@ -35,7 +38,7 @@ pub(super) fn send(request: Request) -> Result<Response> {
         .map_err(|()| Error::invalid_input(format!("{method} {url} cannot be sent")))?;
     // A body that was taken counts as one of unknown length, even if nothing is ever written to it.
     let taken = |()| Error::internal("the body of a request was taken before");
-    let sink = if length > 0 { Some(outgoing.body().map_err(taken)?) } else { None };
+    let sink = if length == Some(0) { None } else { Some(outgoing.body().map_err(taken)?) };
     let answer = outgoing_handler::handle(outgoing, options(timeouts)?).map_err(|code| fault::of_code(&code, &url))?;
     let unsent = match sink {
         Some(sink) => feed(sink, &mut body, &answer)?,
@@ -52,9 +55,12 @@ fn feed(sink: OutgoingBody, body: &mut Body, answer: &FutureIncomingResponse) ->
     let length = body.length();
     let stream = sink.write().map_err(|()| Error::internal("the body of a request was taken before"))?;
     let mut sent = 0;
-    while sent < length {
+    while length.is_none_or(|length| sent < length) {
         let Some(room) = room(&stream, answer) else { return Ok(Some(sink)) };
         let chunk = body.chunk(sent, room)?;
+        if chunk.is_empty() {
+            break;
+        }
         if stream.write(&chunk).is_err() {
             return Ok(Some(sink));
         }
