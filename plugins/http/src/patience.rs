@@ -1,0 +1,161 @@
+//! When to try again, and how long to wait before: exponential backoff with jitter, `Retry-After` heeded.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, UNIX_EPOCH};
+
+use cooperage_sdk::http::Headers;
+use cooperage_sdk::{Error, ErrorKind, Result};
+
+use crate::edge::{Clock, number};
+
+const FIRST: Duration = Duration::from_millis(400);
+const LONGEST: Duration = Duration::from_secs(20);
+/// Whoever wants us to wait longer than this gets no further try from this call.
+const MOST: Duration = Duration::from_secs(90);
+/// Faults in all, however far the transfer gets in between.
+const MOST_FAULTS: u32 = 50;
+
+/// What is left of the patience of one call.
+#[derive(Debug)]
+pub struct Patience {
+    retries: u32,
+    in_vain: u32,
+    faults: u32,
+}
+
+impl Patience {
+    /// For so many faults without progress in between.
+    #[must_use]
+    pub fn new(retries: u32) -> Self {
+        Self { retries, in_vain: 0, faults: 0 }
+    }
+
+    /// Something arrived: the next fault is a first one.
+    pub fn progress(&mut self) {
+        self.in_vain = 0;
+    }
+
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// The same error if it will not pass or patience has ended; `cancelled` while waiting.
+    pub fn again(&mut self, clock: &dyn Clock, error: Error) -> Result<()> {
+        if error.kind != ErrorKind::Unavailable {
+            return Err(error);
+        }
+        self.in_vain += 1;
+        self.faults += 1;
+        let wish = error.retry_after.map(|time| Duration::from_millis(time.into())).unwrap_or_default();
+        if self.in_vain > self.retries || self.faults > MOST_FAULTS || wish > MOST {
+            // Whoever asks again with the same error has been told already.
+            let tried = self.in_vain == self.retries + 1 && self.retries > 0;
+            return Err(if tried { error.because(format!("tried {} times", self.in_vain)) } else { error });
+        }
+        let wait = wish.max(backoff(self.in_vain));
+        cooperage_sdk::debug!("{}; trying again in {:.1} s", summary(&error), wait.as_secs_f64());
+        clock.pause(wait)
+    }
+}
+
+/// Message and causes in one line.
+#[must_use]
+pub fn summary(error: &Error) -> String {
+    std::iter::once(&error.message).chain(&error.context).map(String::as_str).collect::<Vec<_>>().join(": ")
+}
+
+/// How long to wait after so many faults (1 is the first).
+fn backoff(faults: u32) -> Duration {
+    let full = FIRST.saturating_mul(1 << faults.saturating_sub(1).min(16)).min(LONGEST);
+    // Half of it is certain, half is chance: clients that failed together do not come back together.
+    let chance = (RandomState::new().build_hasher().finish() % 1000) as u32;
+    full / 2 + full / 2 * chance / 1000
+}
+
+/// What `Retry-After` asks for, in seconds or as a date; `now` in seconds since 1970.
+#[must_use]
+pub fn asked(headers: &Headers, now: u64) -> Option<Duration> {
+    let field = headers.get("retry-after")?.trim();
+    if !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(number(field).unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(field).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(date.saturating_sub(Duration::from_secs(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Log(RefCell<Vec<Duration>>);
+
+    impl Clock for Log {
+        fn pause(&self, time: Duration) -> Result<()> {
+            self.0.borrow_mut().push(time);
+            Ok(())
+        }
+
+        fn elapsed(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn now(&self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn waits_grow_and_stay_bounded() {
+        for faults in 1..40 {
+            let full = FIRST.saturating_mul(1 << (faults - 1).min(16)).min(LONGEST);
+            let wait = backoff(faults);
+            assert!(wait >= full / 2 && wait <= full, "{faults}: {wait:?}");
+        }
+    }
+
+    #[test]
+    fn patience_ends_and_says_so() {
+        let (clock, mut patience) = (Log::default(), Patience::new(2));
+        let fault = || Error::unavailable("broken");
+        patience.again(&clock, fault()).unwrap();
+        patience.progress();
+        patience.again(&clock, fault()).unwrap();
+        patience.again(&clock, fault()).unwrap();
+        let error = patience.again(&clock, fault()).unwrap_err();
+        assert_eq!(error.context, ["tried 3 times"]);
+        assert_eq!(patience.again(&clock, error).unwrap_err().context, ["tried 3 times"]);
+        assert_eq!(clock.0.borrow().len(), 3);
+    }
+
+    #[test]
+    fn what_does_not_pass_is_not_waited_for() {
+        let clock = Log::default();
+        assert!(Patience::new(9).again(&clock, Error::denied("no")).is_err());
+        assert!(Patience::new(9).again(&clock, Error::unavailable("later").retry_after(100_000)).is_err());
+        assert!(Patience::new(0).again(&clock, Error::unavailable("now")).unwrap_err().context.is_empty());
+        assert!(clock.0.borrow().is_empty());
+        Patience::new(1).again(&clock, Error::unavailable("soon").retry_after(7000)).unwrap();
+        assert_eq!(*clock.0.borrow(), [Duration::from_secs(7)]);
+    }
+
+    #[test]
+    fn the_wish_of_the_server() {
+        // 1994-11-06T08:49:37Z
+        let now = 784_111_777;
+        for (field, expected) in [
+            ("3", Some(3)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let mut headers = Headers::default();
+            headers.append("Retry-After", field);
+            assert_eq!(asked(&headers, now).map(|d| d.as_secs()), expected, "{field}");
+        }
+    }
+}

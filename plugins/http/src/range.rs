@@ -1,0 +1,107 @@
+//! What says that a file is still the same one, and which part of it an answer has (RFC 9110, sections 8.8 and 14.4).
+
+use std::time::Duration;
+
+use cooperage_sdk::http::Headers;
+
+use crate::edge::number;
+
+/// First byte and, unless it is `*`, the whole size, by `Content-Range: bytes <first>-<last>/<size>`.
+#[must_use]
+pub fn partial(field: &str) -> Option<(u64, Option<u64>)> {
+    let (range, size) = field.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = (number(first)?, number(last)?);
+    let size = if size.trim() == "*" { None } else { Some(number(size)?) };
+    let sound = first <= last && size.is_none_or(|size| last < size);
+    sound.then_some((first, size))
+}
+
+/// The entity tag, if it stands for exactly these bytes.
+#[must_use]
+pub fn strong_etag(headers: &Headers) -> Option<&str> {
+    let tag = headers.get("etag")?.trim();
+    (tag.len() >= 2 && tag.starts_with('"') && tag.ends_with('"')).then_some(tag)
+}
+
+/// What `If-Range` may name: a strong entity tag, or a date that was more than a second ago when the answer was made.
+#[must_use]
+pub fn validator(headers: &Headers) -> Option<String> {
+    if let Some(tag) = strong_etag(headers) {
+        return Some(tag.to_owned());
+    }
+    let modified = headers.get("last-modified")?;
+    let date = httpdate::parse_http_date(headers.get("date")?).ok()?;
+    let age = date.duration_since(httpdate::parse_http_date(modified).ok()?).ok()?;
+    (age > Duration::from_secs(1)).then(|| modified.to_owned())
+}
+
+/// A text that is equal as long as the file is; none if nothing says so.
+#[must_use]
+pub fn version(headers: &Headers) -> Option<String> {
+    if let Some(tag) = strong_etag(headers) {
+        return Some(format!("etag:{tag}"));
+    }
+    let (modified, length) = (headers.get("last-modified")?, number(headers.get("content-length")?)?);
+    Some(format!("modified:{modified};length:{length}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> Headers {
+        let mut headers = Headers::default();
+        fields.iter().for_each(|(name, value)| headers.append(*name, *value));
+        headers
+    }
+
+    #[test]
+    fn partial_answers() {
+        for (field, expected) in [
+            ("bytes 10-19/20", Some((10, Some(20)))),
+            ("bytes 10-19/*", Some((10, None))),
+            ("bytes 10-20/20", None),
+            ("bytes 10-9/20", None),
+            ("bytes */20", None),
+            ("bytes -5-9/20", None),
+            ("items 0-1/2", None),
+            ("", None),
+        ] {
+            assert_eq!(partial(field), expected, "{field}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        let modified = ("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+        for (fields, expected) in [
+            (&[("ETag", "\"a\""), modified][..], Some("etag:\"a\"")),
+            (&[("ETag", "W/\"a\"")], None),
+            (&[("ETag", "\"")], None),
+            (
+                &[("ETag", "W/\"a\""), modified, ("Content-Length", "3")],
+                Some("modified:Sun, 06 Nov 1994 08:49:37 GMT;length:3"),
+            ),
+            (&[modified], None),
+            (&[], None),
+        ] {
+            assert_eq!(version(&headers(fields)).as_deref(), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_validators_only_when_they_are_old_enough() {
+        let modified = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+        for (date, strong) in [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", false),
+            ("Sun, 06 Nov 1994 08:49:38 GMT", false),
+            ("Sun, 06 Nov 1994 08:49:40 GMT", true),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", false),
+            ("soon", false),
+        ] {
+            assert_eq!(validator(&headers(&[modified, ("date", date)])).is_some(), strong, "{date}");
+        }
+        assert_eq!(validator(&headers(&[modified])), None);
+    }
+}
