@@ -1,0 +1,319 @@
+//! What the step does, from parameters and manifests to outputs: against a server, or on paper. It knows the outside only
+//! as `edge` has it.
+
+use cooperage_sdk::{Error, ErrorKind, Result, info};
+use serde_json::Value;
+
+use crate::access::{self, Access};
+use crate::change::{Change, template};
+use crate::client::{Applied, Client};
+use crate::edge::Edge;
+use crate::kinds::{self, Identity, Kinds};
+use crate::manifests::{self, Document, File};
+use crate::owned;
+use crate::parameters::{Wanted, WorkloadName};
+use crate::rollout;
+use crate::secret;
+use crate::wait::Rollout;
+use crate::workload::{Container, Kind};
+
+/// Tries to change an object that others change at the same time.
+const TRIES: usize = 10;
+
+/// What came of it.
+#[derive(Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The state of the workload, if the step names one and a server was asked.
+    pub workload: Option<Value>,
+    /// The image that it had before.
+    pub previous_image: Option<String>,
+    /// What was applied, or written, in order.
+    pub documents: Vec<Document>,
+}
+
+/// Gives the values of secrets.
+pub type Reveal<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>>;
+
+/// Does it.
+///
+/// # Errors
+/// Whatever goes wrong, for the user to read.
+pub fn run(wanted: &Wanted, files: &[File], edge: Edge, reveal: Reveal) -> Result<Outcome> {
+    let access = Access::new(&wanted.parameters, reveal)?;
+    let documents = prepare(wanted, files, &access.namespace, reveal)?;
+    let parameters = &wanted.parameters;
+    let client =
+        Client::new(edge, &access, &parameters.field_manager).force(parameters.force).dry_run(parameters.dry_run);
+    let mut deed =
+        Deed { wanted, client: &client, kinds: Kinds::new(&client), rollouts: Vec::new(), outcome: Outcome::default() };
+    for document in documents {
+        deed.apply(document)?;
+    }
+    deed.update()?;
+    deed.wait()
+}
+
+/// Makes the documents without asking a server.
+///
+/// # Errors
+/// `invalid-input` if only a server could tell what is meant.
+pub fn write(wanted: &Wanted, files: &[File], reveal: Reveal) -> Result<Outcome> {
+    let namespace = wanted.parameters.namespace.clone();
+    let assumed = namespace.clone().unwrap_or_else(access::default_namespace);
+    let mut outcome = Outcome::default();
+    let mut documents = prepare(wanted, files, &assumed, reveal)?;
+    let mut found = false;
+    for document in &mut documents {
+        if is_meant(wanted, document, &assumed) {
+            found = true;
+            outcome.previous_image = change(wanted, document)?;
+        }
+    }
+    if let Some(WorkloadName { kind, name }) = wanted.workload.as_ref().filter(|_| wanted.changes_pods() && !found) {
+        documents.push(patch(wanted, *kind, name)?);
+    }
+    for document in &mut documents {
+        // Without a name for it, whoever applies the manifests decides.
+        let named = namespace.as_ref().filter(|_| document.identity.is_cluster_wide() == Some(false));
+        if let Some(namespace) = named {
+            document.belong_to(namespace)?;
+        }
+    }
+    outcome.documents = documents;
+    Ok(outcome)
+}
+
+/// The manifests, and the secret that their pods may need: behind the namespaces that the manifests begin with.
+fn prepare(wanted: &Wanted, files: &[File], namespace: &str, reveal: Reveal) -> Result<Vec<Document>> {
+    let mut documents = manifests::read(files)?;
+    let parameters = &wanted.parameters;
+    if let Some(pull_secret) = &parameters.pull_secret {
+        let secret = Document::made(secret::object(pull_secret, parameters.image.as_deref(), namespace, reveal)?)?;
+        let at = documents.iter().position(|document| document.identity.kind != "Namespace").unwrap_or(documents.len());
+        documents.insert(at, secret);
+    }
+    Ok(documents)
+}
+
+/// The least that says what shall change; it is for a server that has the rest.
+fn patch(wanted: &Wanted, kind: Kind, name: &str) -> Result<Document> {
+    let change = Change::new(wanted);
+    let container = match &wanted.parameters.container {
+        Some(container) => Some(Container { list: "containers", name: container.clone(), image: None }),
+        None if change.needs_container() => {
+            return Err(Error::invalid_input(format!(
+                "without a server nobody knows the containers of {}/{name}",
+                kind.word()
+            ))
+            .hint("name the container with `container`, or give the whole manifest with `apply`"));
+        }
+        None => None,
+    };
+    let mut object =
+        serde_json::json!({ "apiVersion": kind.api_version(), "kind": kind.name(), "metadata": { "name": name } });
+    change.make(&mut object, kind, container.as_ref())?;
+    Document::made(object)
+}
+
+/// Whether a document is the workload of the step.
+fn is_meant(wanted: &Wanted, document: &Document, namespace: &str) -> bool {
+    let Some(WorkloadName { kind, name }) = &wanted.workload else { return false };
+    let own = document.identity.namespace.as_deref().unwrap_or(namespace);
+    let asked = wanted.parameters.namespace.as_deref().unwrap_or(namespace);
+    Kind::of(&document.object) == Some(*kind) && document.identity.name == *name && own == asked
+}
+
+/// Makes the change on a manifest; gives the image that it had.
+fn change(wanted: &Wanted, document: &mut Document) -> Result<Option<String>> {
+    let Some(workload) = &wanted.workload else { return Ok(None) };
+    let title = document.title();
+    let container = choose(wanted, &document.object, workload.kind).map_err(|error| in_workload(error, &title))?;
+    Change::new(wanted)
+        .make(&mut document.object, workload.kind, container.as_ref())
+        .map_err(|error| in_workload(error, &title))?;
+    Ok(container.and_then(|container| container.image))
+}
+
+fn in_workload(error: Error, title: &str) -> Error {
+    error.context(format!("{title} cannot be changed"))
+}
+
+/// The container that is meant, if it matters which one.
+fn choose(wanted: &Wanted, object: &Value, kind: Kind) -> Result<Option<Container>> {
+    let (name, image) = (wanted.parameters.container.as_deref(), wanted.parameters.image.as_deref());
+    if !Change::new(wanted).needs_container() && name.is_none() {
+        return Ok(None);
+    }
+    Container::find(template(object, kind), name, image).map(Some)
+}
+
+/// A step under way.
+struct Deed<'d, 'a> {
+    wanted: &'d Wanted,
+    client: &'d Client<'a>,
+    kinds: Kinds<'d, 'a>,
+    rollouts: Vec<Rollout>,
+    outcome: Outcome,
+}
+
+impl Deed<'_, '_> {
+    /// Applies a manifest, with the change in it if it is the step's workload.
+    fn apply(&mut self, mut document: Document) -> Result<()> {
+        let title = document.title();
+        let (path, namespace) =
+            self.kinds.locate(&document.identity).map_err(|error| error.context(format!("cannot apply {title}")))?;
+        if let Some(namespace) = &namespace {
+            document.belong_to(namespace)?;
+        }
+        if is_meant(self.wanted, &document, self.client.namespace()) {
+            self.outcome.previous_image = self.image_of(&path, &title)?;
+            change(self.wanted, &mut document)?;
+        }
+        let object = match self.client.apply(&path, &document.object, &title)? {
+            Applied::Done(object) => object,
+            Applied::Stale(refusal) => {
+                let error = self.client.refused(&refusal, &format!("cannot apply {title}"));
+                return Err(error.hint("take `metadata.resourceVersion` out of the manifest"));
+            }
+        };
+        info!("applied {}{}", document.identity, namespace.as_ref().map(|n| format!(" in {n}")).unwrap_or_default());
+        if document.identity.kind == "CustomResourceDefinition" {
+            self.kinds.forget();
+        }
+        if let (Some(kind), Some(namespace)) = (Kind::of(&object), namespace) {
+            self.rollouts.push(Rollout { kind, identity: document.identity.clone(), namespace, object });
+        }
+        self.outcome.documents.push(document);
+        Ok(())
+    }
+
+    /// The image that the workload has now; none if there is no workload yet.
+    fn image_of(&self, path: &str, title: &str) -> Result<Option<String>> {
+        let Some(workload) = &self.wanted.workload else { return Ok(None) };
+        let Some(live) = self.client.look(path, title)? else { return Ok(None) };
+        Ok(choose(self.wanted, &live, workload.kind).ok().flatten().and_then(|container| container.image))
+    }
+
+    /// Changes the workload of the step, unless it was among the manifests.
+    fn update(&mut self) -> Result<()> {
+        let Some(WorkloadName { kind, name }) = self.wanted.workload.clone() else { return Ok(()) };
+        let namespace = self.client.namespace().to_owned();
+        let identity = Identity::of_workload(kind, &namespace, &name);
+        if self.rollouts.iter().any(|rollout| rollout.kind == kind && rollout.identity == identity) {
+            return Ok(());
+        }
+        let path = kinds::workload(kind, &namespace, &name)?;
+        let title = format!("{identity} in {namespace}");
+        let object = if self.wanted.changes_pods() {
+            self.change(&path, &title, kind)?
+        } else {
+            self.client.get(&path, &title)?
+        };
+        self.rollouts.push(Rollout { kind, identity, namespace, object });
+        Ok(())
+    }
+
+    /// Reads, changes and applies, and again if somebody else was faster.
+    fn change(&mut self, path: &str, title: &str, kind: Kind) -> Result<Value> {
+        for attempt in 1.. {
+            let live = self.client.get(path, title)?;
+            let container = choose(self.wanted, &live, kind).map_err(|error| in_workload(error, title))?;
+            let mut object = owned::of(&live, self.client.manager());
+            Change::new(self.wanted).make(&mut object, kind, container.as_ref())?;
+            // What others of the same name set in the meantime would be taken away otherwise.
+            object["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+            match self.client.apply(path, &object, title)? {
+                Applied::Done(now) => {
+                    let before = container.and_then(|container| container.image);
+                    self.tell(title, before.as_deref());
+                    self.outcome.previous_image = before;
+                    if let Some(metadata) = object["metadata"].as_object_mut() {
+                        metadata.remove("resourceVersion");
+                    }
+                    self.outcome.documents.push(Document::made(object)?);
+                    return Ok(now);
+                }
+                Applied::Stale(refusal) if attempt == TRIES => {
+                    return Err(self.client.refused(&refusal, &format!("cannot apply {title}")));
+                }
+                Applied::Stale(_) => self.client.edge().clock.pause(crate::retry::backoff(1))?,
+            }
+        }
+        Err(Error::new(ErrorKind::Internal, "an endless loop ended"))
+    }
+
+    fn tell(&self, title: &str, before: Option<&str>) {
+        match (self.wanted.parameters.image.as_deref(), before) {
+            (Some(image), Some(before)) if image == before => info!("{title} has the image {image} already"),
+            (Some(image), Some(before)) => info!("{title}: image {image} instead of {before}"),
+            (Some(image), None) => info!("{title}: image {image}"),
+            (None, _) => info!("{title} is changed"),
+        }
+    }
+
+    /// Waits for all that was changed, and gives the outcome.
+    fn wait(mut self) -> Result<Outcome> {
+        let (limit, clock) = (self.wanted.wait, self.client.edge().clock);
+        let waits = !limit.is_zero() && !self.wanted.parameters.dry_run;
+        let deadline = clock.elapsed() + limit;
+        let named = self.wanted.workload.clone();
+        for rollout in std::mem::take(&mut self.rollouts) {
+            let is_named = named.as_ref().is_some_and(|named| {
+                named.kind == rollout.kind
+                    && named.name == rollout.identity.name
+                    && rollout.namespace == self.client.namespace()
+            });
+            let object = if waits && rollout.kind.rolls_out() {
+                rollout.wait(self.client, deadline, limit)?
+            } else {
+                rollout.object
+            };
+            if is_named {
+                self.outcome.workload = Some(object);
+            }
+        }
+        Ok(self.outcome)
+    }
+}
+
+impl Outcome {
+    /// The generation of the workload.
+    #[must_use]
+    pub fn generation(&self) -> Option<i64> {
+        self.workload.as_ref()?["metadata"]["generation"].as_i64()
+    }
+
+    /// How many pods it has.
+    #[must_use]
+    pub fn replicas(&self) -> Option<i64> {
+        let object = self.workload.as_ref()?;
+        rollout::replicas(Kind::of(object)?, object)
+    }
+
+    /// What was applied or written as YAML, without secrets: outputs of steps are shown and kept.
+    ///
+    /// # Errors
+    /// `internal` if it cannot be written.
+    pub fn manifests(&self) -> Result<String> {
+        manifests::to_stream(self.documents.iter().filter(|document| !document.is_secret()))
+    }
+
+    /// The documents as files: names in order, and texts.
+    ///
+    /// # Errors
+    /// `internal` if one cannot be written.
+    pub fn files(&self) -> Result<Vec<(String, String)>> {
+        let digits = self.documents.len().to_string().len().max(2);
+        let plain = |text: &str| {
+            text.chars()
+                .map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' })
+                .collect::<String>()
+        };
+        let file = |(at, document): (usize, &Document)| {
+            let Identity { kind, name, .. } = &document.identity;
+            let name = format!("{:0digits$}-{}-{}.yaml", at + 1, plain(&kind.to_ascii_lowercase()), plain(name));
+            Ok((name, manifests::to_yaml(&document.object)?))
+        };
+        self.documents.iter().enumerate().map(file).collect()
+    }
+}
