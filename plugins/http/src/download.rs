@@ -84,10 +84,10 @@ impl<'a> Download<'a> {
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
         self.skip -= skipped as u64;
         bytes.drain(..skipped);
-        if let Some(total) = self.total.filter(|total| bytes.len() as u64 > total - self.done) {
+        self.done += bytes.len() as u64;
+        if let Some(total) = self.total.filter(|total| self.done > *total || (self.done == *total && self.has_more())) {
             return Err(self.fault(ErrorKind::Conflict, format!("more comes than the announced {total} bytes")));
         }
-        self.done += bytes.len() as u64;
         if !bytes.is_empty() {
             self.patience.progress();
             self.step.bytes(self.done, self.total);
@@ -95,8 +95,16 @@ impl<'a> Download<'a> {
         Ok(bytes)
     }
 
+    /// Whether something follows the last byte. A connection that breaks there has broken too late to matter.
+    fn has_more(&mut self) -> bool {
+        self.answer.body.chunk(1).is_ok_and(|bytes| !bytes.is_empty())
+    }
+
     /// What the connection gave: bytes, the end, or a fault that may pass.
     fn next(&mut self, max: u32) -> Result<Vec<u8>> {
+        if self.total == Some(self.done) && self.done > 0 {
+            return Ok(Vec::new());
+        }
         let bytes = self.answer.body.chunk(max).map_err(|error| error.context(self.client.what()))?;
         match self.total {
             Some(total) if bytes.is_empty() && (self.done < total || self.skip > 0) => {

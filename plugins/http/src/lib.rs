@@ -57,22 +57,19 @@ impl Task for Http {
         let done = task::perform(guest.edge(), &parameters)?;
         let add = |outputs: Outputs, (name, value): (String, serde_json::Value)| outputs.value(name, value);
         let outputs = done.values.into_iter().fold(Outputs::new(), add);
-        Ok(match done.path {
-            Some(path) => outputs.tree(beside(input.as_deref(), guest.made()?, &path)),
-            None => outputs,
-        })
+        let Some(path) = done.path else { return Ok(outputs) };
+        let made = guest.made()?;
+        Ok(outputs.tree(match input.filter(|_| parameters.keep_input == Some(true)) {
+            Some(input) => beside(&input, &made, &path),
+            None => made,
+        }))
     }
 }
 
 /// The files of the input and the new one.
-fn beside(input: Option<&Tree>, made: Tree, path: &str) -> Tree {
-    match input {
-        None => made,
-        Some(input) => {
-            let origin = Origin::new(format!("add {path}"));
-            input.copy(&made, &["/".to_owned()], "/", &CopyOptions::default(), &origin)
-        }
-    }
+fn beside(input: &Tree, made: &Tree, path: &str) -> Tree {
+    let origin = Origin::new(format!("add {path}"));
+    input.copy(made, &["/".to_owned()], "/", &CopyOptions::default(), &origin)
 }
 
 impl Source for Http {

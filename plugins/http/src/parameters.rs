@@ -60,8 +60,10 @@ pub struct Parameters {
     /// Values for later steps, by name: a JSON pointer into the answer, `header:NAME`, `status` or `body`.
     #[serde(default)]
     pub outputs: BTreeMap<String, String>,
-    /// The path at which the body of the answer becomes a file, beside those of the step's input.
+    /// The path at which the body of the answer becomes a file, the only one of the step's tree.
     pub save: Option<String>,
+    /// With `save`: whether the step's tree has the files of its input beside the new one.
+    pub keep_input: Option<bool>,
     /// With `save`: the permissions of the file in octal; by default "644".
     pub mode: Option<String>,
     /// With `save`: `sha256:` and the digest that the file must have.

@@ -41,9 +41,11 @@ impl Target {
     /// # Errors
     /// `invalid-input` for a path, mode or checksum that is none, and for those without `save`.
     pub fn read(parameters: &Parameters) -> Result<Option<Self>> {
-        let Parameters { save, mode, checksum, .. } = parameters;
+        let Parameters { save, mode, checksum, keep_input, .. } = parameters;
         let Some(path) = save else {
-            for (name, there) in [("mode", mode.is_some()), ("checksum", checksum.is_some())] {
+            let idle =
+                [("mode", mode.is_some()), ("checksum", checksum.is_some()), ("keep_input", keep_input.is_some())];
+            for (name, there) in idle {
                 if there {
                     return Err(Error::invalid_input(format!("`{name}` is about a file, but there is no `save`")));
                 }
@@ -129,9 +131,6 @@ fn once(
     let size = match (&target.checksum, download.total()) {
         (None, Some(size)) => {
             client.edge.files.keep(&path, target.mode, size, &mut Filling(&mut download))?;
-            if !download.chunk(1)?.is_empty() {
-                return Err(Error::conflict(client.what()).because(format!("more comes than {size} bytes")));
-            }
             size
         }
         // An archive needs the size of a file before its bytes, and a wrong file must not become part of one.
