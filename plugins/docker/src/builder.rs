@@ -1,0 +1,158 @@
+//! The role `builder`: one build in the engine for each platform, and the images that come of it, as trees of the host.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
+use cooperage_sdk::prelude::*;
+use cooperage_sdk::warn;
+use serde_json::Value;
+
+use crate::build::buildkit::Trace;
+use crate::build::choose::{Backend, Needs, choose, needs_buildkit};
+use crate::build::classic::Text;
+use crate::build::parameters::Parameters;
+use crate::build::request::{self, Plan};
+use crate::build::{self, Decoder};
+use crate::context::{self, Recipe};
+use crate::engine::{Engine, Request};
+use crate::guest::{self, Screen};
+use crate::image;
+
+/// Builds for all platforms that were asked for.
+///
+/// # Errors
+/// Those of the context, of the engine, and of the build.
+pub fn build(request: &BuildRequest<Parameters>) -> Result<Vec<Image>> {
+    let parameters = &request.parameters;
+    request::check(parameters)?;
+    let recipe = context::find(parameters)?;
+    let engine = Engine::connect(guest::edge())?;
+    let needs = Needs {
+        credentials: !parameters.registry_auth.is_empty(),
+        secrets: !parameters.secrets.is_empty(),
+        hidden: recipe.hidden(),
+        syntax: needs_buildkit(&recipe.text),
+    };
+    let choice = choose(parameters.builder, engine.traits(), &needs)?;
+    let with = match choice.backend {
+        Backend::Classic => "the classic builder of ",
+        Backend::BuildKit => "BuildKit of ",
+        Backend::Podman => "",
+    };
+    info!("building with {with}{}: {}", engine.traits().name, choice.why);
+    if let Some(warning) = &choice.warning {
+        warn!("{warning}");
+    }
+    let passwords =
+        parameters.registry_auth.iter().map(|one| text_of(&one.password.secret)).collect::<Result<Vec<_>>>()?;
+    let reveal = |(id, value): (&String, &build::parameters::Secret)| Ok((id.clone(), secrets::reveal(&value.secret)?));
+    let secrets = parameters.secrets.iter().map(reveal).collect::<Result<Vec<_>>>()?;
+    let work = Work { engine: &engine, request, recipe: &recipe, backend: choice.backend, passwords, secrets };
+    request.platforms.iter().map(|platform| work.build(platform)).collect()
+}
+
+/// A secret that is text.
+///
+/// # Errors
+/// `not-found` if the user has supplied none of that name.
+pub fn text_of(name: &str) -> Result<String> {
+    let bytes = secrets::reveal(name)?;
+    String::from_utf8(bytes)
+        .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+        .map_err(|_| Error::invalid_input(format!("secret {name} is not text")))
+}
+
+struct Work<'a> {
+    engine: &'a Engine<'a>,
+    request: &'a BuildRequest<Parameters>,
+    recipe: &'a Recipe,
+    backend: Backend,
+    passwords: Vec<String>,
+    secrets: Vec<(String, Vec<u8>)>,
+}
+
+impl Work<'_> {
+    fn build(&self, platform: &Platform) -> Result<Image> {
+        if self.request.parameters.keep != Some(false) {
+            return self.built(platform, &[]);
+        }
+        // An image that is not to stay is deleted by a name that only this build has given it: whoever else has named
+        // the same image keeps it.
+        let name = format!("cooperage-build:{:016x}", RandomState::new().build_hasher().finish());
+        let built = self.built(platform, std::slice::from_ref(&name));
+        let deleted = self.engine.send(Request::new("DELETE", format!("/images/{name}")));
+        match deleted {
+            Ok(answer) if answer.is_success() || built.is_err() => {}
+            Ok(answer) => warn!("the image stays in the engine as {name}: it answers {}", answer.status),
+            Err(error) => warn!("the image stays in the engine as {name}: {}", error.message),
+        }
+        built
+    }
+
+    fn built(&self, platform: &Platform, tags: &[String]) -> Result<Image> {
+        let files: Vec<_> = self.secrets.iter().map(|(id, _)| (id.clone(), context::secret_file(id))).collect();
+        let request = request::request(
+            self.engine,
+            &Plan {
+                parameters: &self.request.parameters,
+                backend: self.backend,
+                dockerfile: &self.recipe.dockerfile,
+                platform,
+                arguments: &self.request.arguments,
+                labels: &self.request.labels,
+                epoch: self.request.epoch,
+                tags,
+                passwords: &self.passwords,
+                secrets: &files,
+            },
+        )?;
+        let context = self.recipe.pack(self.backend, &self.secrets)?;
+        let (mut text, mut trace) = (Text::default(), Trace::default());
+        let decoder: &mut dyn Decoder = if self.backend == Backend::BuildKit { &mut trace } else { &mut text };
+        let id = build::run(self.engine, request, context, decoder, &mut Screen::default())?;
+        let fetched = image::fetch(self.engine, &image::inspect(self.engine, &id)?)?;
+        let config = fetched.portable_config()?;
+        Ok(Image {
+            tree: Tree::layers(&fetched.layers)?,
+            platform: platform_of(&config, platform)?,
+            config: config.to_string(),
+            annotations: Vec::new(),
+        })
+    }
+}
+
+/// The platform that the image says it is for, which must be the one that was asked for.
+fn platform_of(config: &Value, wanted: &Platform) -> Result<Platform> {
+    let text = |key: &str| config[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let (os, architecture) = (text("os"), text("architecture"));
+    let os = os.unwrap_or_else(|| wanted.os.clone());
+    let architecture = architecture.unwrap_or_else(|| wanted.architecture.clone());
+    if os != wanted.os || architecture != wanted.architecture {
+        let wanted = format!("{}/{}", wanted.os, wanted.architecture);
+        return Err(Error::conflict(format!(
+            "the engine has built an image for {os}/{architecture} instead of {wanted}"
+        ))
+        .hint("use a base image that is there for the platform, and BuildKit"));
+    }
+    let variant = text("variant").or_else(|| wanted.variant.clone());
+    Ok(Platform { os, architecture, variant })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms() {
+        let wanted = Platform { os: "linux".into(), architecture: "arm64".into(), variant: None };
+        let of = |config: Value| {
+            platform_of(&config, &wanted).map(|platform| (platform.architecture, platform.variant)).ok()
+        };
+        assert_eq!(
+            of(json!({ "os": "linux", "architecture": "arm64", "variant": "v8" })),
+            Some(("arm64".into(), Some("v8".into())))
+        );
+        assert_eq!(of(json!({})), Some(("arm64".into(), None)));
+        assert_eq!(of(json!({ "os": "linux", "architecture": "amd64" })), None);
+    }
+}

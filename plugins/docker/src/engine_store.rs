@@ -1,0 +1,229 @@
+//! The role `registry`: the images that the engine keeps, as if it were a registry.
+//!
+//! Most engines keep configurations and unpacked layers, and no manifests: one is made of the configuration and the
+//! layers without compression. It is the same for the same image always, but it is not the manifest that the image may
+//! have had in a registry. Docker 25 and later hand out a manifest with the image, which is kept as it is.
+
+use cooperage_sdk::roles::registry::Arrival;
+use cooperage_sdk::{Descriptor, Error, ErrorKind, Result};
+use serde::Deserialize;
+
+use crate::archive;
+use crate::engine::{Engine, Request};
+use crate::image::{self, Inspected};
+use crate::{faults, load, names};
+
+const INDEXES: [&str; 2] =
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+
+/// One repository: the images that share a name without a tag.
+pub struct Kept<'a> {
+    engine: Engine<'a>,
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+}
+
+impl<'a> Kept<'a> {
+    /// Those of that name.
+    #[must_use]
+    pub fn new(engine: Engine<'a>, name: String) -> Self {
+        Self { engine, name }
+    }
+
+    /// The manifest that a tag or a digest stands for; it and all of its image are then in the store.
+    ///
+    /// # Errors
+    /// `not-found` if the engine has no such image.
+    pub fn manifest(&self, reference: &str) -> Result<Descriptor> {
+        if names::is_digest(reference) {
+            return self.by_digest(reference).map(|(_, manifest)| manifest);
+        }
+        let name = format!("{}:{reference}", self.name);
+        names::split(&name)?;
+        self.manifest_of(&image::inspect(&self.engine, &name)?)
+    }
+
+    fn manifest_of(&self, image: &Inspected) -> Result<Descriptor> {
+        let edge = self.engine.edge();
+        let key = format!("manifest/{}", image.id);
+        let known = edge.memory.get(&key).and_then(|value| String::from_utf8(value).ok());
+        if let Some((digest, media_type)) = known.as_deref().and_then(|value| value.split_once(' '))
+            && let Some(size) = edge.store.stat(digest)?
+        {
+            let (digest, media_type) = (digest.to_owned(), media_type.to_owned());
+            return Ok(Descriptor { media_type, digest, size, annotations: Vec::new() });
+        }
+        let manifest = image::fetch(&self.engine, image)?.put_manifest(edge)?;
+        edge.memory.set(&key, format!("{} {}", manifest.digest, manifest.media_type).as_bytes());
+        Ok(manifest)
+    }
+
+    /// The image of this repository whose manifest has a digest.
+    fn by_digest(&self, digest: &str) -> Result<(String, Descriptor)> {
+        for (id, _) in self.images()? {
+            let manifest = self.manifest_of(&image::inspect(&self.engine, &id)?)?;
+            if manifest.digest == digest || id == digest {
+                return Ok((id, manifest));
+            }
+        }
+        Err(Error::not_found(format!("the engine has no image {} with the digest {digest}", self.name))
+            .hint("an engine forgets an image when its tag goes to another one"))
+    }
+
+    /// Brings a blob into the store.
+    ///
+    /// # Errors
+    /// `not-found` if no image of this repository has it.
+    pub fn blob(&self, digest: &str) -> Result<()> {
+        let store = self.engine.edge().store;
+        let mut images = Vec::new();
+        if store.stat(digest)?.is_some() {
+            return Ok(());
+        }
+        for (id, _) in self.images()? {
+            images.push(image::inspect(&self.engine, &id)?);
+        }
+        // The right one first: a layer without compression has the digest that the engine knows it by.
+        images.sort_by_key(|image| image.id != digest && !image.diff_ids().iter().any(|layer| layer == digest));
+        for image in images {
+            image::fetch(&self.engine, &image)?;
+            if store.stat(digest)?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Error::not_found(format!("no image {} of the engine has {digest}", self.name)))
+    }
+
+    /// Takes note of a blob: it is sent with the manifest, for an engine takes whole images only.
+    ///
+    /// # Errors
+    /// `not-found` if the store does not have it.
+    pub fn put_blob(&self, digest: &str) -> Result<Arrival> {
+        match self.engine.edge().store.stat(digest)? {
+            Some(_) => Ok(Arrival::Uploaded),
+            None => Err(Error::not_found(format!("{digest} is not in the store"))),
+        }
+    }
+
+    /// Sends an image to the engine. Of an index the engine gets the image of its own platform, for it keeps no
+    /// indexes.
+    ///
+    /// # Errors
+    /// Those of the engine and the store.
+    pub fn put_manifest(&self, manifest: &Descriptor, tag: Option<&str>) -> Result<()> {
+        let name = tag.map(|tag| format!("{}:{tag}", self.name));
+        if let Some(name) = &name {
+            names::split(name)?;
+        }
+        let chosen =
+            if INDEXES.contains(&manifest.media_type.as_str()) { self.choose(manifest)? } else { manifest.clone() };
+        load::load(&self.engine, &chosen, name.as_deref())
+    }
+
+    fn choose(&self, index: &Descriptor) -> Result<Descriptor> {
+        #[derive(Deserialize)]
+        struct Index {
+            manifests: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Entry {
+            media_type: String,
+            digest: String,
+            size: u64,
+            platform: Option<Of>,
+        }
+        #[derive(Deserialize)]
+        struct Of {
+            os: String,
+            architecture: String,
+        }
+        let bytes = archive::document(self.engine.edge().store, &index.digest)?;
+        let parsed: Index = serde_json::from_slice(&bytes)?;
+        let traits = self.engine.traits();
+        let own = |of: &Of| of.os == traits.os && of.architecture == traits.architecture;
+        let found = parsed.manifests.into_iter().find(|entry| entry.platform.as_ref().is_some_and(own));
+        let Entry { media_type, digest, size, .. } = found.ok_or_else(|| {
+            Error::unsupported(format!(
+                "the index has no image for {}/{}, which is what the engine runs on",
+                traits.os, traits.architecture
+            ))
+        })?;
+        Ok(Descriptor { media_type, digest, size, annotations: Vec::new() })
+    }
+
+    /// The tags, sorted.
+    ///
+    /// # Errors
+    /// Those of the engine.
+    pub fn tags(&self) -> Result<Vec<String>> {
+        let mut tags: Vec<String> = self.images()?.into_iter().flat_map(|(_, tags)| tags).collect();
+        tags.sort();
+        tags.dedup();
+        if tags.is_empty() {
+            return Err(Error::not_found(format!("the engine has no image {}", self.name)));
+        }
+        Ok(tags)
+    }
+
+    /// Takes a tag away, or all tags of an image of this repository. The engine deletes an image with its last name.
+    ///
+    /// # Errors
+    /// `not-found` if there is none, `conflict` if a container uses it.
+    pub fn delete(&self, reference: &str) -> Result<()> {
+        let tags = if names::is_digest(reference) {
+            let (id, _) = self.by_digest(reference)?;
+            self.images()?.into_iter().filter(|(image, _)| *image == id).flat_map(|(_, tags)| tags).collect()
+        } else {
+            vec![reference.to_owned()]
+        };
+        for tag in tags {
+            let name = format!("{}:{tag}", self.name);
+            names::split(&name)?;
+            let answer = self.engine.send(Request::new("DELETE", format!("/images/{name}")))?;
+            faults::expect(answer, &format!("cannot delete {name} from the engine"))?;
+        }
+        Ok(())
+    }
+
+    /// The images of this repository with their tags.
+    fn images(&self) -> Result<Vec<(String, Vec<String>)>> {
+        let listed: Vec<Listed> =
+            self.engine.ask(Request::get("/images/json"), "the engine does not list its images")?;
+        let own = names::full(&self.name);
+        let mut images: Vec<(String, Vec<String>)> = Vec::new();
+        for Listed { id, repo_tags } in listed {
+            let names = repo_tags.unwrap_or_default();
+            let tags: Vec<String> = names
+                .iter()
+                .filter_map(|name| names::split(name).ok())
+                .filter(|(name, _)| names::full(name) == own)
+                .map(|(_, tag)| tag.to_owned())
+                .collect();
+            if !tags.is_empty() && names::is_digest(&id) {
+                images.push((id, tags));
+            }
+        }
+        Ok(images)
+    }
+}
+
+/// Whether an engine answers is all that can be proven: it knows no logins of its own.
+///
+/// # Errors
+/// `unsupported` if a credential was given.
+pub fn login(has_credential: bool) -> Result<()> {
+    if has_credential {
+        return Err(Error::new(ErrorKind::Unsupported, "an engine's own images need no login")
+            .hint("the task `docker` proves a credential with `login`"));
+    }
+    Ok(())
+}

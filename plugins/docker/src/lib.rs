@@ -1,0 +1,157 @@
+//! Builds and keeps images with a Docker engine, or with Podman, which answers to the same API.
+//!
+//! This file joins the client to the contract. The client knows neither WIT nor wasm, so its tests run natively, against
+//! real engines and against hostile ones.
+
+pub mod archive;
+pub mod build;
+mod builder;
+mod context;
+pub mod edge;
+pub mod engine;
+pub mod engine_store;
+pub mod faults;
+mod guest;
+pub mod image;
+pub mod lines;
+pub mod load;
+pub mod names;
+pub mod task;
+#[cfg(test)]
+mod testing;
+
+#[cfg(test)]
+extern crate self as cooperage_plugin_docker;
+
+use cooperage_sdk::prelude::*;
+use cooperage_sdk::roles::registry::Arrival;
+
+use engine::Engine;
+use engine_store::Kept;
+use task::AuthConfig;
+
+/// All that is asked of an engine: it can build, and handle images; it cannot start containers of the user's.
+const REQUESTS: [&str; 11] = [
+    "GET /_ping",
+    "GET /version",
+    "POST /v*/build",
+    "POST /v*/auth",
+    "GET /v*/images/json",
+    "GET /v*/images/**/json",
+    "GET /v*/images/**/get",
+    "POST /v*/images/load",
+    "POST /v*/images/**/tag",
+    "POST /v*/images/**/push",
+    "DELETE /v*/images/**",
+];
+
+struct Docker;
+
+impl Plugin for Docker {
+    fn describe() -> Description {
+        let service = json!({ "name": "docker", "requests": REQUESTS });
+        Description::new("docker", env!("CARGO_PKG_VERSION"), "Builds and keeps images with a Docker engine or Podman")
+            .asks(Capability::new(
+                "service",
+                service,
+                "to build with the engine, and to give images to it and take them from it",
+            ))
+            .asks(Capability::named(
+                "secrets",
+                "for registries that the engine logs in to, and for RUN --mount=type=secret",
+            ))
+            .asks(Capability::state("to know an image of the engine again without taking it out"))
+            .provides("docker.local")
+            .annotation("org.opencontainers.image.licenses", "Apache-2.0")
+    }
+}
+
+impl Builder for Docker {
+    type Parameters = build::parameters::Parameters;
+
+    fn build(request: BuildRequest<Self::Parameters>) -> Result<Vec<Image>> {
+        builder::build(&request)
+    }
+}
+
+impl Task for Docker {
+    type Parameters = task::Parameters;
+
+    fn run(request: TaskRequest<Self::Parameters>) -> Result<Outputs> {
+        let task::Parameters { login, tag, push } = &request.parameters;
+        request.parameters.check()?;
+        let engine = Engine::connect(guest::edge())?;
+        for one in login {
+            let auth = AuthConfig::new(&one.host, &one.username, builder::text_of(&one.password.secret)?);
+            task::login(&engine, &one.host, &auth)?;
+            info!("{} accepts the credential of {}", one.host, one.username);
+        }
+        let mut outputs = Outputs::new();
+        if let Some(tag) = tag {
+            task::tag(&engine, &tag.image, &tag.name)?;
+            outputs = outputs.value("name", tag.name.clone());
+        }
+        if let Some(push) = push {
+            let to = push.to.as_ref().unwrap_or(&push.image);
+            let auth = match &push.auth {
+                Some(auth) => {
+                    let password = builder::text_of(&auth.password.secret)?;
+                    AuthConfig::new(&names::registry(names::split(to)?.0), &auth.username, password)
+                }
+                None => AuthConfig::default(),
+            };
+            if *to != push.image {
+                task::tag(&engine, &push.image, to)?;
+            }
+            let pushed = task::push(&engine, to, &auth)?;
+            let repository = names::split(to)?.0;
+            let reference =
+                pushed.digest.as_ref().map_or_else(|| pushed.name.clone(), |digest| format!("{repository}@{digest}"));
+            info!("{} is {}", pushed.name, pushed.digest.as_deref().unwrap_or("pushed"));
+            outputs = outputs.value("reference", reference).value("digest", pushed.digest);
+        }
+        Ok(outputs)
+    }
+}
+
+impl Registry for Docker {
+    fn resolve(repository: &Repository, reference: &str) -> Result<Descriptor> {
+        kept(repository)?.manifest(reference)
+    }
+
+    fn get_manifest(repository: &Repository, reference: &str) -> Result<Descriptor> {
+        kept(repository)?.manifest(reference)
+    }
+
+    fn put_manifest(repository: &Repository, manifest: &Descriptor, tag: Option<&str>) -> Result<()> {
+        kept(repository)?.put_manifest(manifest, tag)
+    }
+
+    fn get_blob(repository: &Repository, blob: &Descriptor) -> Result<()> {
+        kept(repository)?.blob(&blob.digest)
+    }
+
+    fn put_blob(repository: &Repository, blob: &Descriptor, _: &[String]) -> Result<Arrival> {
+        kept(repository)?.put_blob(&blob.digest)
+    }
+
+    fn tags(repository: &Repository) -> Result<Vec<String>> {
+        kept(repository)?.tags()
+    }
+
+    fn delete(repository: &Repository, reference: &str) -> Result<()> {
+        kept(repository)?.delete(reference)
+    }
+
+    fn login(repository: &Repository) -> Result<()> {
+        Engine::connect(guest::edge())?;
+        engine_store::login(repository.credential.is_some())
+    }
+}
+
+fn kept(repository: &Repository) -> Result<Kept<'static>> {
+    let name = names::of_repository(repository)?;
+    Ok(Kept::new(Engine::connect(guest::edge())?, name))
+}
+
+cooperage_sdk::plugin!(Docker: builder, task, registry);

@@ -1,0 +1,211 @@
+//! Puts an image of the store into the engine: an archive made while it is sent, which is an OCI layout and has Docker's
+//! `manifest.json` beside it, so that old engines, new ones and Podman find what they look for.
+
+use std::collections::{HashSet, VecDeque};
+
+use cooperage_sdk::{Context, Descriptor, Error, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::archive::document;
+use crate::edge::{Body, Next, Payload, Store};
+use crate::engine::{Engine, Request};
+use crate::faults;
+use crate::lines::Records;
+use crate::names;
+
+const BLOCK: u64 = 512;
+
+/// A manifest of the store, as far as an engine needs it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Manifest {
+    /// The configuration.
+    pub config: Part,
+    /// The layers, the lowest first.
+    pub layers: Vec<Part>,
+}
+
+/// A blob of an image.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Part {
+    /// Media type.
+    #[serde(default)]
+    pub media_type: String,
+    /// Digest.
+    pub digest: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Sends an image to the engine, which then has it, under a name if there is one.
+///
+/// # Errors
+/// `not-found` if the store lacks a part, and those of the engine.
+pub fn load(engine: &Engine<'_>, manifest: &Descriptor, name: Option<&str>) -> Result<()> {
+    let what = format!("the engine does not take {}", name.unwrap_or(&manifest.digest));
+    let store = engine.edge().store;
+    let bytes = document(store, &manifest.digest)?;
+    let parsed: Manifest = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::invalid_input(format!("{} is no manifest of an image: {error}", manifest.digest)))?;
+    let pieces = pieces(store, manifest, bytes, &parsed, name)?;
+    let request = Request::post("/images/load").with("quiet", "1").archive(pieces.payload()).patient();
+    let answer = faults::expect(engine.send(request)?, &what)?;
+    let mut records = Records::new(answer.body);
+    while let Some(record) = records.record().with_context(|| what.clone())? {
+        if let Some((message, code)) = record.failure() {
+            let error = faults::of_stream(&what, message, code);
+            let zstd = parsed.layers.iter().any(|layer| layer.media_type.ends_with("zstd"));
+            return Err(if zstd {
+                error.hint("engines before Docker 23 take no layers compressed with zstd")
+            } else {
+                error
+            });
+        }
+    }
+    Ok(())
+}
+
+/// An archive in the order in which it is sent.
+struct Pieces<'a> {
+    store: &'a dyn Store,
+    queue: VecDeque<Piece>,
+}
+
+enum Piece {
+    Bytes(Vec<u8>),
+    Blob { body: Box<dyn Body>, digest: String, size: u64 },
+}
+
+fn pieces<'a>(
+    store: &'a dyn Store,
+    manifest: &Descriptor,
+    bytes: Vec<u8>,
+    parsed: &Manifest,
+    name: Option<&str>,
+) -> Result<Pieces<'a>> {
+    let mut this = Pieces { store, queue: VecDeque::new() };
+    let mut sent = HashSet::new();
+    for part in parsed.layers.iter().chain([&parsed.config]) {
+        if sent.insert(part.digest.clone()) {
+            this.blob(part)?;
+        }
+    }
+    this.file(&path(&manifest.digest)?, bytes)?;
+    this.file("index.json", index(manifest, name).to_string().into_bytes())?;
+    this.file("manifest.json", list(parsed, name)?.to_string().into_bytes())?;
+    this.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())?;
+    this.queue.push_back(Piece::Bytes(vec![0; 2 * usize::try_from(BLOCK).expect("small")]));
+    Ok(this)
+}
+
+/// What engines of version 25 and later read, and every tool that knows OCI layouts.
+fn index(manifest: &Descriptor, name: Option<&str>) -> Value {
+    let tag = name.and_then(|name| names::split(name).ok());
+    let annotations = tag.map(|(name, tag)| {
+        json!({ "io.containerd.image.name": format!("{}:{tag}", names::full(name)), "org.opencontainers.image.ref.name": tag })
+    });
+    let mut entry = json!({ "mediaType": manifest.media_type, "digest": manifest.digest, "size": manifest.size });
+    if let Some(annotations) = annotations {
+        entry["annotations"] = annotations;
+    }
+    json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry] })
+}
+
+/// What engines before that read, and Podman.
+fn list(manifest: &Manifest, name: Option<&str>) -> Result<Value> {
+    let layers: Vec<String> = manifest.layers.iter().map(|layer| path(&layer.digest)).collect::<Result<_>>()?;
+    let names: Vec<&str> = name.into_iter().collect();
+    Ok(json!([{ "Config": path(&manifest.config.digest)?, "RepoTags": names, "Layers": layers }]))
+}
+
+fn path(digest: &str) -> Result<String> {
+    if names::is_digest(digest) {
+        return Ok(format!("blobs/sha256/{}", &digest["sha256:".len()..]));
+    }
+    Err(Error::unsupported(format!("{digest} is no sha256 digest")))
+}
+
+impl Pieces<'_> {
+    fn header(&mut self, name: &str, size: u64) -> Result<()> {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(name)?;
+        header.set_size(size);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_cksum();
+        self.queue.push_back(Piece::Bytes(header.as_bytes().to_vec()));
+        Ok(())
+    }
+
+    fn pad(&mut self, size: u64) {
+        let rest = usize::try_from(size.next_multiple_of(BLOCK) - size).expect("less than a block");
+        self.queue.push_back(Piece::Bytes(vec![0; rest]));
+    }
+
+    fn file(&mut self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        let size = bytes.len() as u64;
+        self.header(name, size)?;
+        self.queue.push_back(Piece::Bytes(bytes));
+        self.pad(size);
+        Ok(())
+    }
+
+    fn blob(&mut self, part: &Part) -> Result<()> {
+        match self.store.stat(&part.digest)? {
+            Some(size) if size == part.size => {}
+            Some(size) => return Err(Error::conflict(format!("{} has {size} bytes, not {}", part.digest, part.size))),
+            None => return Err(Error::not_found(format!("{} is not in the store", part.digest))),
+        }
+        self.header(&path(&part.digest)?, part.size)?;
+        let body = self.store.open(&part.digest)?;
+        self.queue.push_back(Piece::Blob { body, digest: part.digest.clone(), size: part.size });
+        self.pad(part.size);
+        Ok(())
+    }
+
+    /// The archive as a body of known length, so that the engine can tell a broken one from a whole one.
+    fn payload(self) -> Payload {
+        let length = self.queue.iter().map(|piece| match piece {
+            Piece::Bytes(bytes) => bytes.len() as u64,
+            Piece::Blob { size, .. } => *size,
+        });
+        let length = Some(length.sum());
+        Payload::Stream { next: next(self.queue), length }
+    }
+}
+
+/// Gives the pieces in pieces.
+fn next(mut queue: VecDeque<Piece>) -> Next {
+    let mut at = 0;
+    Box::new(move |max| {
+        while let Some(piece) = queue.front_mut() {
+            let bytes = match piece {
+                Piece::Bytes(bytes) => {
+                    let from = usize::try_from(at).expect("an offset in memory");
+                    bytes[from..(from + max as usize).min(bytes.len())].to_vec()
+                }
+                Piece::Blob { size, .. } if at >= *size => Vec::new(),
+                Piece::Blob { body, digest, size } => {
+                    let most = u32::try_from(*size - at).unwrap_or(max).min(max);
+                    let bytes = body.chunk(most)?;
+                    if bytes.is_empty() {
+                        return Err(Error::conflict(format!("{digest} ends early")));
+                    }
+                    bytes
+                }
+            };
+            if bytes.is_empty() {
+                queue.pop_front();
+                at = 0;
+                continue;
+            }
+            at += bytes.len() as u64;
+            return Ok(bytes);
+        }
+        Ok(Vec::new())
+    })
+}

@@ -1,0 +1,160 @@
+//! The role `task`: what a flow lets the engine itself do with its images: log in, tag, push.
+
+use cooperage_sdk::events::Step;
+use cooperage_sdk::{Error, Result};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::build::parameters::{Credential, Secret};
+use crate::edge::Event;
+use crate::engine::{Engine, Request};
+use crate::lines::{Records, Transfers};
+use crate::{faults, names};
+
+/// What the engine does, in this order.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Parameters {
+    /// Credentials that the engine proves against their registries. It keeps none of them.
+    pub login: Vec<Credential>,
+    /// Gives an image of the engine another name.
+    pub tag: Option<Tag>,
+    /// Lets the engine push an image to a registry.
+    pub push: Option<Push>,
+}
+
+/// Gives an image of the engine another name.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tag {
+    /// The image, by a name or digest that the engine knows.
+    pub image: String,
+    /// The new name.
+    pub name: String,
+}
+
+/// Lets the engine push an image to a registry.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    /// The image, by a name or digest that the engine knows.
+    pub image: String,
+    /// The name it gets in the engine and at the registry; its own by default.
+    pub to: Option<String>,
+    /// Who pushes.
+    pub auth: Option<Auth>,
+}
+
+/// Who pushes.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// User name.
+    pub username: String,
+    /// The password or token.
+    pub password: Secret,
+}
+
+/// A credential as engines take it.
+#[derive(Debug, Default, Serialize)]
+pub struct AuthConfig {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    username: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    password: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    serveraddress: String,
+}
+
+/// What a push came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// The name with its tag.
+    pub name: String,
+    /// The digest of the manifest, if the engine says it.
+    pub digest: Option<String>,
+}
+
+impl Parameters {
+    /// # Errors
+    /// `invalid-input` if there is nothing to do.
+    pub fn check(&self) -> Result<()> {
+        if self.login.is_empty() && self.tag.is_none() && self.push.is_none() {
+            return Err(Error::invalid_input("there is nothing to do").hint("say `login`, `tag` or `push`"));
+        }
+        Ok(())
+    }
+}
+
+impl AuthConfig {
+    /// The credential of a registry.
+    #[must_use]
+    pub fn new(host: &str, username: &str, password: String) -> Self {
+        Self { username: username.to_owned(), password, serveraddress: names::credential_host(host) }
+    }
+}
+
+/// Lets the engine prove a credential.
+///
+/// # Errors
+/// `unauthenticated` if the registry refuses it.
+pub fn login(engine: &Engine<'_>, host: &str, auth: &AuthConfig) -> Result<()> {
+    let answer = engine.send(Request::post("/auth").json(auth))?;
+    match faults::expect(answer, &format!("cannot log in to {host}")) {
+        Err(error) if error.kind == cooperage_sdk::ErrorKind::Unauthenticated => {
+            Err(error.hint("see that user name and password are right"))
+        }
+        other => other.map(drop),
+    }
+}
+
+/// Gives an image another name.
+///
+/// # Errors
+/// `not-found` if the engine has no such image.
+pub fn tag(engine: &Engine<'_>, image: &str, name: &str) -> Result<()> {
+    let (repository, tag) = names::split(name)?;
+    let path = format!("/images/{}/tag", names::check(image)?);
+    let answer = engine.send(Request::post(path).with("repo", repository).with("tag", tag))?;
+    faults::expect(answer, &format!("cannot name {image} {name}")).map(drop)
+}
+
+/// Pushes an image under a name that the engine has.
+///
+/// # Errors
+/// Those of the registry, as far as the engine passes them on.
+pub fn push(engine: &Engine<'_>, name: &str, auth: &AuthConfig) -> Result<Pushed> {
+    let (repository, tag) = names::split(name)?;
+    let what = format!("cannot push {name}");
+    let path = format!("/images/{repository}/push");
+    let request = Request::post(path).with("tag", tag).hidden("x-registry-auth", auth).patient();
+    let mut records = Records::new(faults::expect(engine.send(request)?, &what)?.body);
+    Step::new(format!("push {name}")).run(|step| {
+        let (mut transfers, mut digest) = (Transfers::default(), None);
+        while let Some(record) = records.record()? {
+            if let Some((message, code)) = record.failure() {
+                return Err(faults::of_stream(&what, message, code));
+            }
+            if let (Some(id), Some(progress)) = (&record.id, &record.progress)
+                && progress.total > 0
+                && let Event::Progress { done, total, .. } = transfers.update("", id, progress.current, progress.total)
+            {
+                step.bytes(done, Some(total));
+            }
+            let said = record.status.as_deref().filter(|_| record.id.is_none());
+            digest = digest.or_else(|| record.aux.as_ref().and_then(from_aux)).or_else(|| said.and_then(from_words));
+        }
+        Ok(Pushed { name: format!("{repository}:{tag}"), digest })
+    })
+}
+
+fn from_aux(aux: &Value) -> Option<String> {
+    aux.get("Digest")?.as_str().filter(|digest| names::is_digest(digest)).map(str::to_owned)
+}
+
+/// `1: digest: sha256:... size: 1234`, which is all that some versions of Podman say.
+fn from_words(status: &str) -> Option<String> {
+    let (_, rest) = status.split_once("digest: ")?;
+    rest.split_whitespace().next().filter(|digest| names::is_digest(digest)).map(str::to_owned)
+}
