@@ -11,6 +11,7 @@ mod death;
 mod dockerfile;
 mod errors;
 mod flow;
+mod http;
 mod outputs;
 mod plugin;
 mod registry;

@@ -3,6 +3,7 @@
 pub mod image;
 pub mod processes;
 pub mod registry;
+pub mod web;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -123,7 +123,7 @@ impl Drop for Registry {
 }
 
 /// An authority and a certificate that it signed for the loopback; the authority's file.
-fn certificates(machine: &Machine, directory: &str) -> PathBuf {
+pub fn certificates(machine: &Machine, directory: &str) -> PathBuf {
     let file = |name: &str| machine.outside(directory).join(name).display().to_string();
     let extensions = "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n";
     Machine::write_to(file("extensions").into(), extensions);
