@@ -1,6 +1,7 @@
 //! Building with the engine: which of its builders, what the request says, and what its progress means. Where the
 //! context comes from and where steps are shown is for others to know.
 
+pub mod bases;
 pub mod buildkit;
 pub mod choose;
 pub mod classic;

@@ -7,13 +7,15 @@ use cooperage_sdk::prelude::*;
 use cooperage_sdk::warn;
 use serde_json::Value;
 
-use crate::build::buildkit::Trace;
+use crate::build;
+use crate::build::bases::{self, Bases};
 use crate::build::choose::{Backend, Needs, choose, needs_buildkit};
 use crate::build::classic::Text;
-use crate::build::parameters::Parameters;
+use crate::build::parameters::{Parameters, Secret};
 use crate::build::request::{self, Plan};
-use crate::build::{self, Decoder};
 use crate::context::{self, Recipe};
+use crate::credentials::{Credential, Credentials};
+use crate::edge::Payload;
 use crate::engine::{Engine, Request};
 use crate::guest::{self, Screen};
 use crate::image;
@@ -28,7 +30,6 @@ pub fn build(request: &BuildRequest<Parameters>) -> Result<Vec<Image>> {
     let recipe = context::find(parameters)?;
     let engine = Engine::connect(guest::edge())?;
     let needs = Needs {
-        credentials: !parameters.registry_auth.is_empty(),
         secrets: !parameters.secrets.is_empty(),
         hidden: recipe.hidden(),
         syntax: needs_buildkit(&recipe.text),
@@ -43,11 +44,13 @@ pub fn build(request: &BuildRequest<Parameters>) -> Result<Vec<Image>> {
     if let Some(warning) = &choice.warning {
         warn!("{warning}");
     }
-    let passwords =
-        parameters.registry_auth.iter().map(|one| text_of(&one.password.secret)).collect::<Result<Vec<_>>>()?;
-    let reveal = |(id, value): (&String, &build::parameters::Secret)| Ok((id.clone(), secrets::reveal(&value.secret)?));
+    let mut credentials = Credentials::default();
+    for one in &parameters.registry_auth {
+        credentials.add(Credential::new(&one.host, &one.username, text_of(&one.password.secret)?));
+    }
+    let reveal = |(id, value): (&String, &Secret)| Ok((id.clone(), secrets::reveal(&value.secret)?));
     let secrets = parameters.secrets.iter().map(reveal).collect::<Result<Vec<_>>>()?;
-    let work = Work { engine: &engine, request, recipe: &recipe, backend: choice.backend, passwords, secrets };
+    let work = Work { engine: &engine, request, recipe: &recipe, backend: choice.backend, credentials, secrets };
     request.platforms.iter().map(|platform| work.build(platform)).collect()
 }
 
@@ -56,10 +59,9 @@ pub fn build(request: &BuildRequest<Parameters>) -> Result<Vec<Image>> {
 /// # Errors
 /// `not-found` if the user has supplied none of that name.
 pub fn text_of(name: &str) -> Result<String> {
-    let bytes = secrets::reveal(name)?;
-    String::from_utf8(bytes)
-        .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-        .map_err(|_| Error::invalid_input(format!("secret {name} is not text")))
+    let text = String::from_utf8(secrets::reveal(name)?);
+    let text = text.map_err(|_| Error::invalid_input(format!("secret {name} is not text")))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 struct Work<'a> {
@@ -67,19 +69,19 @@ struct Work<'a> {
     request: &'a BuildRequest<Parameters>,
     recipe: &'a Recipe,
     backend: Backend,
-    passwords: Vec<String>,
+    credentials: Credentials,
     secrets: Vec<(String, Vec<u8>)>,
 }
 
 impl Work<'_> {
     fn build(&self, platform: &Platform) -> Result<Image> {
         if self.request.parameters.keep != Some(false) {
-            return self.built(platform, &[]);
+            return self.image(platform, &[]);
         }
         // An image that is not to stay is deleted by a name that only this build has given it: whoever else has named
         // the same image keeps it.
         let name = format!("cooperage-build:{:016x}", RandomState::new().build_hasher().finish());
-        let built = self.built(platform, std::slice::from_ref(&name));
+        let built = self.image(platform, std::slice::from_ref(&name));
         let deleted = self.engine.send(Request::new("DELETE", format!("/images/{name}")));
         match deleted {
             Ok(answer) if answer.is_success() || built.is_err() => {}
@@ -89,27 +91,8 @@ impl Work<'_> {
         built
     }
 
-    fn built(&self, platform: &Platform, tags: &[String]) -> Result<Image> {
-        let files: Vec<_> = self.secrets.iter().map(|(id, _)| (id.clone(), context::secret_file(id))).collect();
-        let request = request::request(
-            self.engine,
-            &Plan {
-                parameters: &self.request.parameters,
-                backend: self.backend,
-                dockerfile: &self.recipe.dockerfile,
-                platform,
-                arguments: &self.request.arguments,
-                labels: &self.request.labels,
-                epoch: self.request.epoch,
-                tags,
-                passwords: &self.passwords,
-                secrets: &files,
-            },
-        )?;
-        let context = self.recipe.pack(self.backend, &self.secrets)?;
-        let (mut text, mut trace) = (Text::default(), Trace::default());
-        let decoder: &mut dyn Decoder = if self.backend == Backend::BuildKit { &mut trace } else { &mut text };
-        let id = build::run(self.engine, request, context, decoder, &mut Screen::default())?;
+    fn image(&self, platform: &Platform, tags: &[String]) -> Result<Image> {
+        let id = self.run(platform, tags)?;
         let fetched = image::fetch(self.engine, &image::inspect(self.engine, &id)?)?;
         let config = fetched.portable_config()?;
         Ok(Image {
@@ -118,6 +101,38 @@ impl Work<'_> {
             config: config.to_string(),
             annotations: Vec::new(),
         })
+    }
+
+    /// The identity of the image that the engine built.
+    fn run(&self, platform: &Platform, tags: &[String]) -> Result<String> {
+        let refresh = self.request.parameters.pull;
+        let mut begin = |pull| self.begin(platform, tags, pull);
+        let mut screen = Screen::default();
+        if self.backend == Backend::BuildKit {
+            let bases =
+                Bases { credentials: &self.credentials, platform: request::foreign(self.engine, platform), refresh };
+            return bases::build(self.engine, &bases, &mut begin, &mut screen);
+        }
+        let (request, context) = begin(refresh)?;
+        build::run(self.engine, request, context, &mut Text::default(), &mut screen)
+    }
+
+    fn begin(&self, platform: &Platform, tags: &[String], pull: bool) -> Result<(Request, Payload)> {
+        let files: Vec<_> = self.secrets.iter().map(|(id, _)| (id.clone(), context::secret_file(id))).collect();
+        let plan = Plan {
+            parameters: &self.request.parameters,
+            backend: self.backend,
+            dockerfile: &self.recipe.dockerfile,
+            platform,
+            arguments: &self.request.arguments,
+            labels: &self.request.labels,
+            epoch: self.request.epoch,
+            tags,
+            credentials: &self.credentials,
+            pull,
+            secrets: &files,
+        };
+        Ok((request::request(self.engine, &plan)?, self.recipe.pack(self.backend, &self.secrets)?))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod archive;
 pub mod build;
 mod builder;
 mod context;
+pub mod credentials;
 pub mod edge;
 pub mod engine;
 pub mod engine_store;
@@ -26,12 +27,12 @@ extern crate self as cooperage_plugin_docker;
 use cooperage_sdk::prelude::*;
 use cooperage_sdk::roles::registry::Arrival;
 
+use credentials::Credential;
 use engine::Engine;
 use engine_store::Kept;
-use task::AuthConfig;
 
 /// All that is asked of an engine: it can build, and handle images; it cannot start containers of the user's.
-const REQUESTS: [&str; 11] = [
+const REQUESTS: [&str; 12] = [
     "GET /_ping",
     "GET /version",
     "POST /v*/build",
@@ -39,6 +40,7 @@ const REQUESTS: [&str; 11] = [
     "GET /v*/images/json",
     "GET /v*/images/**/json",
     "GET /v*/images/**/get",
+    "POST /v*/images/create",
     "POST /v*/images/load",
     "POST /v*/images/**/tag",
     "POST /v*/images/**/push",
@@ -82,7 +84,7 @@ impl Task for Docker {
         request.parameters.check()?;
         let engine = Engine::connect(guest::edge())?;
         for one in login {
-            let auth = AuthConfig::new(&one.host, &one.username, builder::text_of(&one.password.secret)?);
+            let auth = Credential::new(&one.host, &one.username, builder::text_of(&one.password.secret)?);
             task::login(&engine, &one.host, &auth)?;
             info!("{} accepts the credential of {}", one.host, one.username);
         }
@@ -96,9 +98,9 @@ impl Task for Docker {
             let auth = match &push.auth {
                 Some(auth) => {
                     let password = builder::text_of(&auth.password.secret)?;
-                    AuthConfig::new(&names::registry(names::split(to)?.0), &auth.username, password)
+                    Credential::new(&names::registry(names::split(to)?.0), &auth.username, password)
                 }
-                None => AuthConfig::default(),
+                None => Credential::default(),
             };
             if *to != push.image {
                 task::tag(&engine, &push.image, to)?;

@@ -3,10 +3,11 @@
 use cooperage_sdk::events::Step;
 use cooperage_sdk::{Error, Result};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
-use crate::build::parameters::{Credential, Secret};
+use crate::build::parameters::{Login, Secret};
+use crate::credentials::Credential;
 use crate::edge::Event;
 use crate::engine::{Engine, Request};
 use crate::lines::{Records, Transfers};
@@ -17,7 +18,7 @@ use crate::{faults, names};
 #[serde(deny_unknown_fields, default)]
 pub struct Parameters {
     /// Credentials that the engine proves against their registries. It keeps none of them.
-    pub login: Vec<Credential>,
+    pub login: Vec<Login>,
     /// Gives an image of the engine another name.
     pub tag: Option<Tag>,
     /// Lets the engine push an image to a registry.
@@ -56,17 +57,6 @@ pub struct Auth {
     pub password: Secret,
 }
 
-/// A credential as engines take it.
-#[derive(Debug, Default, Serialize)]
-pub struct AuthConfig {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    username: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    password: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    serveraddress: String,
-}
-
 /// What a push came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
@@ -87,19 +77,11 @@ impl Parameters {
     }
 }
 
-impl AuthConfig {
-    /// The credential of a registry.
-    #[must_use]
-    pub fn new(host: &str, username: &str, password: String) -> Self {
-        Self { username: username.to_owned(), password, serveraddress: names::credential_host(host) }
-    }
-}
-
 /// Lets the engine prove a credential.
 ///
 /// # Errors
 /// `unauthenticated` if the registry refuses it.
-pub fn login(engine: &Engine<'_>, host: &str, auth: &AuthConfig) -> Result<()> {
+pub fn login(engine: &Engine<'_>, host: &str, auth: &Credential) -> Result<()> {
     let answer = engine.send(Request::post("/auth").json(auth))?;
     match faults::expect(answer, &format!("cannot log in to {host}")) {
         Err(error) if error.kind == cooperage_sdk::ErrorKind::Unauthenticated => {
@@ -124,7 +106,7 @@ pub fn tag(engine: &Engine<'_>, image: &str, name: &str) -> Result<()> {
 ///
 /// # Errors
 /// Those of the registry, as far as the engine passes them on.
-pub fn push(engine: &Engine<'_>, name: &str, auth: &AuthConfig) -> Result<Pushed> {
+pub fn push(engine: &Engine<'_>, name: &str, auth: &Credential) -> Result<Pushed> {
     let (repository, tag) = names::split(name)?;
     let what = format!("cannot push {name}");
     let path = format!("/images/{repository}/push");

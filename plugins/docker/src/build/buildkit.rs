@@ -14,6 +14,8 @@ use crate::faults::said;
 use crate::lines::{Record, Transfers};
 
 const TRACE: &str = "moby.buildkit.trace";
+/// What comes before the name of an image in the name of a step that asks a registry for it.
+const ASKS: [&str; 2] = ["[internal] load metadata for ", "resolve image config for "];
 /// More steps than this are not told apart: no build has them.
 const MOST_STEPS: usize = 100_000;
 
@@ -127,8 +129,6 @@ impl Decoder for Trace {
             warnings.for_each(|text| show.show(Event::Warning(text)));
         } else if let Some(image) = image_of(record) {
             self.image = Some(image);
-        } else if let Some(text) = record.stream.as_deref().map(str::trim_end).filter(|text| !text.is_empty()) {
-            show.show(Event::Note(text.to_owned()));
         }
         Ok(())
     }
@@ -138,8 +138,10 @@ impl Decoder for Trace {
     }
 
     fn end(&mut self, failure: Option<&str>, show: &mut dyn Show) {
-        for (key, state) in self.steps.drain() {
+        for (key, state) in &mut self.steps {
             if state.begun && !state.ended {
+                state.ended = true;
+                let key = key.clone();
                 show.show(match failure {
                     // The step that failed has said so; the others were merely stopped.
                     Some(_) => Event::Failed { key, message: "stopped".to_owned() },
@@ -158,6 +160,12 @@ fn decode(record: &Record) -> Result<StatusResponse> {
 }
 
 impl Trace {
+    /// The images that registries were asked for.
+    pub fn sources(&self) -> impl Iterator<Item = &str> {
+        let names = self.steps.values().filter_map(|state| ASKS.iter().find_map(|asks| state.name.strip_prefix(asks)));
+        names.map(|name| name.strip_prefix("docker-image://").unwrap_or(name))
+    }
+
     fn vertex(&mut self, vertex: Vertex, show: &mut dyn Show) {
         if self.steps.len() >= MOST_STEPS && !self.steps.contains_key(&vertex.digest) {
             return;

@@ -24,8 +24,6 @@ pub enum Backend {
 /// What a build asks for that not every builder can do.
 #[derive(Debug, Clone, Default)]
 pub struct Needs {
-    /// Credentials for registries.
-    pub credentials: bool,
     /// Secrets for RUN.
     pub secrets: bool,
     /// Why the Dockerfile is not to be seen in the context, if it is not.
@@ -62,8 +60,6 @@ pub fn choose(wanted: Wanted, engine: &Traits, needs: &Needs) -> Result<Choice> 
         Some(format!("the engine speaks version {} of the API, and BuildKit begins with {WITH_BUILDKIT}", engine.api))
     } else if engine.os != "linux" {
         Some(format!("BuildKit is not there for {}", engine.os))
-    } else if needs.credentials {
-        Some("BuildKit asks for credentials over a session only, which plain requests cannot give".to_owned())
     } else {
         None
     };
@@ -166,7 +162,6 @@ mod tests {
     fn choices() {
         use Wanted::*;
         let plain = Needs::default;
-        let credentials = || Needs { credentials: true, ..plain() };
         let secrets = || Needs { secrets: true, ..plain() };
         let hidden = || Needs { hidden: Some("hidden"), ..plain() };
         let both = || Needs { syntax: Some("x".into()), ..hidden() };
@@ -176,8 +171,6 @@ mod tests {
             (Classic, 41, None, plain(), "Classic"),
             (Buildkit, 41, None, plain(), "BuildKit"),
             (Buildkit, 38, None, plain(), "BuildKit cannot be used"),
-            (Auto, 41, None, credentials(), "Classic"),
-            (Buildkit, 41, None, credentials(), "BuildKit cannot be used"),
             (Auto, 41, None, secrets(), "only over a session"),
             (Auto, 41, None, hidden(), "Classic"),
             (Auto, 41, None, both(), "BuildKit!"),

@@ -111,6 +111,9 @@ fn remark(text: &str) -> Option<Remark<'_>> {
     if let Some(rest) = line.strip_prefix(" ---> ") {
         return match rest {
             "Using cache" => Some(Remark::Cached),
+            rest if rest.strip_prefix("Removed intermediate container ").is_some_and(is_short) => {
+                Some(Remark::Intermediate)
+            }
             rest if rest.strip_prefix("Running in ").is_some_and(is_short) => Some(Remark::Running),
             rest if is_short(rest) => Some(Remark::Intermediate),
             _ => None,
@@ -199,6 +202,7 @@ mod tests {
 {"stream":" ---\u003e Using cache\n"}
 {"stream":"\u001b[91merr\n\u001b[0m"}
 {"stream":"Removing intermediate container fc422c6d0cbd\n"}
+{"stream":" ---\u003e Removed intermediate container fc422c6d0cbd\n"}
 {"stream":" ---\u003e a43227bfceeb\n"}
 {"stream":"Step 3/3 : COPY . /ctx"}
 {"stream":"\n"}

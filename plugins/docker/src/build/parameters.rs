@@ -34,7 +34,7 @@ pub struct Parameters {
     /// Whether the image stays in the engine; it does by default.
     pub keep: Option<bool>,
     /// Credentials for the registries that base images come from.
-    pub registry_auth: Vec<Credential>,
+    pub registry_auth: Vec<Login>,
     /// Secrets for `RUN --mount=type=secret`, by the id used there. Only Podman takes them without a session.
     pub secrets: BTreeMap<String, Secret>,
 }
@@ -55,7 +55,7 @@ pub enum Wanted {
 /// A credential for one registry.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Credential {
+pub struct Login {
     /// `HOST` or `HOST:PORT`; `docker.io` is Docker Hub.
     pub host: String,
     /// Whose.

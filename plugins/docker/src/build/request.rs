@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use cooperage_sdk::{Error, Platform, Result};
-use serde::Serialize;
 use serde_json::Value;
 
 use super::choose::Backend;
 use super::parameters::Parameters;
+use crate::credentials::Credentials;
 use crate::engine::{Engine, Request};
 use crate::names;
 
 /// A build for one platform.
-#[derive(Debug, Clone)]
 pub struct Plan<'a> {
     /// What the user set.
     pub parameters: &'a Parameters,
@@ -30,16 +29,12 @@ pub struct Plan<'a> {
     pub epoch: Option<u64>,
     /// Names for the image beside those that the user set.
     pub tags: &'a [String],
-    /// Passwords by `registry_auth`, in order.
-    pub passwords: &'a [String],
+    /// For the registries that base images come from.
+    pub credentials: &'a Credentials,
+    /// Whether the builder is to look for newer base images.
+    pub pull: bool,
     /// Names of the files in the context that hold the secrets, by their ids.
     pub secrets: &'a [(String, String)],
-}
-
-#[derive(Serialize)]
-struct Credential<'a> {
-    username: &'a str,
-    password: &'a str,
 }
 
 /// Makes the request, without the context.
@@ -63,7 +58,7 @@ pub fn request(engine: &Engine<'_>, plan: &Plan<'_>) -> Result<Request> {
     for (name, value) in optional {
         request = request.with_all(value.clone().map(|value| (name, value)));
     }
-    for (name, wanted) in [("nocache", parameters.no_cache), ("pull", parameters.pull)] {
+    for (name, wanted) in [("nocache", parameters.no_cache), ("pull", plan.pull)] {
         request = request.with_all(wanted.then(|| (name, "1".to_owned())));
     }
     let epoch = (*backend == Backend::BuildKit).then_some(plan.epoch).flatten();
@@ -76,21 +71,13 @@ pub fn request(engine: &Engine<'_>, plan: &Plan<'_>) -> Result<Request> {
     if !parameters.cache_from.is_empty() {
         request = request.with("cachefrom", Value::from(parameters.cache_from.clone()).to_string());
     }
-    if !own(engine, plan.platform) {
-        request = request.with("platform", written(plan.platform));
-    }
+    request = request.with_all(foreign(engine, plan.platform).map(|platform| ("platform", platform)));
     if !plan.secrets.is_empty() {
         let secrets = plan.secrets.iter().map(|(id, file)| format!("id={id},src={file}"));
         request = request.with("secrets", Value::from_iter(secrets).to_string());
     }
-    if !parameters.registry_auth.is_empty() {
-        let credentials = parameters.registry_auth.iter().zip(plan.passwords);
-        let credentials: BTreeMap<_, _> = credentials
-            .map(|(one, password)| {
-                (names::credential_host(&one.host), Credential { username: &one.username, password })
-            })
-            .collect();
-        request = request.hidden("x-registry-config", &credentials);
+    if !plan.credentials.is_empty() {
+        request = request.hidden("x-registry-config", plan.credentials);
     }
     Ok(request)
 }
@@ -100,19 +87,19 @@ fn map(pairs: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String
     pairs.collect()
 }
 
-/// Whether the platform is the engine's own: old engines take no other, and refuse to be asked.
-fn own(engine: &Engine<'_>, platform: &Platform) -> bool {
+/// The platform, unless it is the engine's own: old engines take no other, and refuse to be asked.
+#[must_use]
+pub fn foreign(engine: &Engine<'_>, platform: &Platform) -> Option<String> {
     let traits = engine.traits();
-    let variant = platform.variant.as_deref().is_none_or(|variant| platform.architecture == "arm64" && variant == "v8");
-    platform.os == traits.os && platform.architecture == traits.architecture && variant
-}
-
-fn written(platform: &Platform) -> String {
     let Platform { os, architecture, variant } = platform;
-    match variant {
+    let usual = variant.as_deref().is_none_or(|variant| architecture == "arm64" && variant == "v8");
+    if *os == traits.os && *architecture == traits.architecture && usual {
+        return None;
+    }
+    Some(match variant {
         Some(variant) => format!("{os}/{architecture}/{variant}"),
         None => format!("{os}/{architecture}"),
-    }
+    })
 }
 
 /// Refuses parameters that contradict each other or cannot be sent.
@@ -156,7 +143,8 @@ mod tests {
             labels: &[],
             epoch: Some(7),
             tags: &[],
-            passwords: &[],
+            credentials: &Credentials::default(),
+            pull: parameters.pull,
             secrets: &[],
         };
         change(&mut plan);
