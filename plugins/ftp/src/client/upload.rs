@@ -1,7 +1,7 @@
 //! Sending a file: under a temporary name, on where it broke, checked by its size, and only then under its own name.
 
 use cooperage_sdk::events::check_cancelled;
-use cooperage_sdk::{Context, Error, ErrorKind, Result, debug};
+use cooperage_sdk::{Context, Error, ErrorKind, Result, debug, warn};
 
 use super::Client;
 use super::retry::{Tries, random};
@@ -40,6 +40,8 @@ struct Progress {
     append: bool,
     /// The server has begun to write the file.
     begun: bool,
+    /// Bytes on the network over the last connection.
+    sent: u64,
 }
 
 impl Upload<'_> {
@@ -49,7 +51,7 @@ impl Upload<'_> {
     /// Those of the server. Unless it is to be resumed, nothing of a file remains that did not arrive as a whole.
     pub fn run(&self, client: &mut Client, report: &mut dyn FnMut(u64)) -> Result<()> {
         let target = self.target()?;
-        let mut progress = Progress { done: 0, mark: 0, tries: client.tries(), append: false, begun: false };
+        let mut progress = Progress { done: 0, mark: 0, tries: client.tries(), append: false, begun: false, sent: 0 };
         let result = self.send(client, &target, &mut progress, report).and_then(|()| self.settle(client, &target));
         match result {
             // What was not begun is what was there before, and not ours to remove.
@@ -116,7 +118,7 @@ impl Upload<'_> {
                 _ => return Err(error),
             }
         }
-        self.verify(client, target)
+        self.verify(client, target, progress.sent)
     }
 
     /// How much of it is there; nothing if that cannot be told.
@@ -145,7 +147,7 @@ impl Upload<'_> {
         let mut text = ToNetwork::default();
         let (verb, offset) = if progress.append && from > 0 { ("APPE", 0) } else { ("STOR", from) };
         let mut data = client.once(|session| session.begin(self.mode, offset, verb, Some(target)))?;
-        progress.begun = true;
+        (progress.begun, progress.sent) = (true, 0);
         let mut done = from;
         loop {
             let bytes = check_cancelled().and_then(|()| source.chunk(CHUNK)).inspect_err(|_| client.abandon())?;
@@ -153,13 +155,11 @@ impl Upload<'_> {
                 break;
             }
             done += bytes.len() as u64;
-            let sent = match self.mode {
-                Mode::Binary => data.write(&bytes),
-                Mode::Ascii => data.write(&text.convert(&bytes)),
-            };
-            if let Err(error) = sent {
+            let bytes = if self.mode == Mode::Ascii { text.convert(&bytes) } else { bytes };
+            if let Err(error) = data.write(&bytes) {
                 return Err(told(client, data, error));
             }
+            progress.sent += bytes.len() as u64;
             report(done);
         }
         match data.finish() {
@@ -168,16 +168,22 @@ impl Upload<'_> {
         }
     }
 
-    fn verify(&self, client: &mut Client, target: &str) -> Result<()> {
-        if self.mode == Mode::Ascii {
-            return Ok(());
-        }
+    fn verify(&self, client: &mut Client, target: &str, sent: u64) -> Result<()> {
+        let size = self.payload.size();
         match client.again(|session| session.size(target)) {
-            Ok(Some(there)) if there != self.payload.size() => {
-                let size = self.payload.size();
+            Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Cancelled) => Err(error),
+            Ok(Some(there)) if self.mode == Mode::Ascii => {
+                if there == sent && sent != size {
+                    warn!(
+                        "the server keeps lines with CR LF at their ends, as if `ascii` were not meant: {}",
+                        self.path
+                    );
+                }
+                Ok(())
+            }
+            Ok(Some(there)) if there != size => {
                 Err(Error::conflict(format!("the server has {there} bytes of it instead of {size}")))
             }
-            Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Cancelled) => Err(error),
             Ok(Some(_)) => Ok(()),
             // Also where what was sent may not be looked at.
             _ => {
