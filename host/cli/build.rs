@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-wasip2";
-const PLUGINS: [&str; 4] = ["dockerfile", "oci", "push", "script"];
+const PLUGINS: [&str; 8] = ["docker", "dockerfile", "ftp", "http", "kubernetes", "oci", "push", "script"];
 
 fn main() {
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
@@ -118,6 +118,7 @@ impl Layout {
             source.push_str(&format!("    (\"{hex}\", include_bytes!(\"{hex}\")),\n"));
         }
         source.push_str("];\n");
+        source.push_str(&format!("pub(crate) const NAMES: &[&str] = &{PLUGINS:?};\n"));
         fs::write(self.out.join("bundle.rs"), source).expect("writing the bundle's source");
     }
 }

@@ -40,6 +40,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Plugin(command) => commands::plugin::run(&app, command),
         Command::Registry(command) => commands::registry::run(&app, command),
         Command::Explain(explain) => commands::explain::run(&app, explain),
+        Command::Config(command) => commands::config::run(&app, command),
         Command::Doctor(listing) => commands::doctor::run(listing),
         Command::Completions { shell } => crate::args::completions(*shell),
         Command::Man => crate::args::manual(),
@@ -66,6 +67,7 @@ pub(crate) struct Privileges {
 pub(crate) struct App {
     pub(crate) environment: Environment,
     pub(crate) config: Config,
+    pub(crate) config_path: PathBuf,
     pub(crate) privileges: Privileges,
     pub(crate) root: PathBuf,
     store: OnceLock<Store>,
@@ -92,6 +94,7 @@ impl App {
         Ok(Self {
             environment,
             config,
+            config_path: path,
             privileges,
             root,
             store: OnceLock::new(),
@@ -224,7 +227,8 @@ impl App {
             let list = if registry.insecure { &mut routing.insecure } else { &mut routing.secure };
             list.push(host.clone());
             if let Some(plugin) = &registry.plugin {
-                let route = Route { prefix: host.clone(), plugin: Some(plugin.clone()), ..Route::default() };
+                let options = registry.options.clone().into_iter().collect();
+                let route = Route { prefix: host.clone(), plugin: Some(plugin.clone()), options, ..Route::default() };
                 routing.pull.push(route.clone());
                 routing.push.push(route);
             }

@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Registry(Registry),
     /// Tell why each step of a build was cached or not
     Explain(Explain),
+    /// Read and change the user's configuration
+    #[command(subcommand)]
+    Config(Config),
     /// Tell what this machine allows and what to install
     Doctor(Listing),
     /// Print completions for a shell
@@ -165,18 +168,18 @@ pub(crate) struct Evaluation {
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// Directory with the files of the build
+    /// Directory with the files of the build, or a URL such as https://host.example/project.git#branch:directory
     #[arg(default_value = ".")]
-    pub(crate) context: PathBuf,
+    pub(crate) context: String,
     /// Name of the image, as NAME[:TAG]; may be repeated
     #[arg(short, long, value_name = "NAME")]
     pub(crate) tag: Vec<String>,
     /// What to build from, such as a Dockerfile; `-` reads it from standard input [default: CONTEXT/Dockerfile]
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Builder plugin: bundled name, file or reference
-    #[arg(long, value_name = "PLUGIN", default_value = "dockerfile")]
-    pub(crate) builder: String,
+    /// Builder plugin: bundled name, file or reference [default: `builder` of the configuration, else dockerfile]
+    #[arg(long, value_name = "PLUGIN")]
+    pub(crate) builder: Option<String>,
     /// Parameter of the builder, as NAME=JSON or NAME=TEXT; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
@@ -189,8 +192,8 @@ pub(crate) struct Build {
     /// Build argument, as NAME=VALUE, or NAME for the value in the environment; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_arg: Vec<String>,
-    /// Another build context, as NAME=DIRECTORY; may be repeated
-    #[arg(long, value_name = "NAME=DIR")]
+    /// Another build context, as NAME=DIRECTORY or NAME=URL; may be repeated
+    #[arg(long, value_name = "NAME=PLACE")]
     pub(crate) build_context: Vec<String>,
     /// Label of the image, as NAME=VALUE; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
@@ -325,6 +328,22 @@ pub(crate) enum Plugin {
     Pull {
         /// Reference
         reference: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Show a setting, or all of them
+    Get {
+        /// Name of the setting, such as builder
+        name: Option<String>,
+    },
+    /// Change a setting
+    Set {
+        /// Name of the setting: builder
+        name: String,
+        /// The new value
+        value: String,
     },
 }
 

@@ -19,6 +19,12 @@ pub(crate) struct Config {
     pub(crate) push: BTreeMap<String, RouteConfig>,
     /// Plugins beside the bundled ones, by the name that `uses` and `--builder` know.
     pub(crate) plugins: BTreeMap<String, PluginConfig>,
+    /// The source plugin for URLs, by `SCHEME` or `SCHEME:*SUFFIX`; before what the bundled plugins serve.
+    pub(crate) sources: BTreeMap<String, String>,
+    /// Unix sockets of this machine that plugins may be granted, by name.
+    pub(crate) services: BTreeMap<String, PathBuf>,
+    /// The builder of `coop build` and of `uses: build`; the bundled `dockerfile` if none is named.
+    pub(crate) builder: Option<String>,
 }
 
 /// How one registry is reached.
@@ -31,6 +37,8 @@ pub(crate) struct RegistryConfig {
     pub(crate) ca: Option<PathBuf>,
     /// The registry plugin; the bundled `oci` if none is named.
     pub(crate) plugin: Option<String>,
+    /// Settings for that plugin.
+    pub(crate) options: BTreeMap<String, String>,
 }
 
 /// Where names with some beginning really are.
@@ -56,6 +64,11 @@ pub(crate) struct PluginConfig {
 }
 
 impl Config {
+    /// The builder that counts where none is named.
+    pub(crate) fn builder(&self) -> &str {
+        self.builder.as_deref().unwrap_or("dockerfile")
+    }
+
     /// Reads a file; a missing one is empty unless the user named it.
     pub(crate) fn read(path: &Path, named: bool) -> Result<Self, Failure> {
         let text = match std::fs::read_to_string(path) {

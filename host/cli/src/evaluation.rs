@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cooperage_sandbox::{Config, Isolation, Limits, Sandbox};
-use cooperage_solve::{BuildOptions, CacheMode, Context, Network, Secrets};
+use cooperage_solve::{BuildOptions, CacheMode, Context, Network, Origin, Secrets, SourceRequest, Tree};
 use cooperage_store::Platform;
 use cooperage_store::layer::Compression;
 
 use crate::app::{App, Session, own_path};
 use crate::args::{Evaluation, IsolationMode, NetworkMode};
 use crate::error::{Exit, Failure};
+use crate::sources::is_url;
 
 /// Everything about an evaluation that does not depend on what is built.
 pub(crate) fn options(
@@ -29,6 +30,7 @@ pub(crate) fn options(
         userxattr: app.privileges.userxattr,
         privileged: app.privileges.owners,
         images: Arc::new(session.registries.clone()),
+        sources: session.plugins.clone(),
         contexts,
         secrets,
         network: match evaluation.network {
@@ -153,6 +155,16 @@ pub(crate) fn secrets(app: &App, specs: &[String]) -> Result<Secrets, Failure> {
         values.insert(id.to_owned(), value);
     }
     Ok(Secrets::new(values))
+}
+
+/// A build context: a directory, or a URL that a source plugin serves.
+pub(crate) fn context(text: &str) -> Result<Context, Failure> {
+    if is_url(text) {
+        let request = SourceRequest::new(text);
+        let origin = Origin { name: format!("context {}", request.shown()), ..Origin::default() };
+        return Ok(Context::Tree(Tree::source(request, origin)));
+    }
+    directory(Path::new(text)).map(Context::Directory)
 }
 
 /// A build context that must be a directory.

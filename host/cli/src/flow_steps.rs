@@ -203,7 +203,7 @@ pub(crate) struct FromLines {
 impl ImageDependencies for FromLines {
     fn image_dependencies(&self, step: &StepView<'_>) -> Vec<String> {
         let text = |name: &str| step.with.get(name).and_then(Value::as_str);
-        if step.uses != "dockerfile" {
+        if !["dockerfile", "docker", crate::plugins::BUILD].contains(&step.uses) {
             // A task that runs something names its image; an expression in it makes an edge of its own.
             return text("image")
                 .filter(|image| step.uses == "script" && !image.contains("${{"))

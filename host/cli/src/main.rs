@@ -14,6 +14,7 @@ mod flow_steps;
 mod output;
 mod plugins;
 mod progress;
+mod sources;
 
 fn main() -> ExitCode {
     // Hidden entries come first, while this process has one thread and has done nothing.

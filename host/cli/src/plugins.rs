@@ -13,15 +13,21 @@ use cooperage_engine::{
     BuildRequest, BuiltImage, CallContext, CallError, CompileLimits, Config, Engine, Limits, LoadError, Plugin,
     RegistryPlugin, TaskOutputs, TaskRequest, Trust, Wasm, http,
 };
-use cooperage_solve::{Build, Cancel, Error, Reporter};
+use cooperage_solve::{
+    Build, Cancel, Error, ErrorKind, Reporter, SourceProvider, SourceRequest, SourceVersion, Step, Tree,
+};
 use cooperage_store::Store;
 
 use crate::app::{App, own_path};
 use crate::bundle;
 use crate::config::PluginConfig;
 use crate::error::{Exit, Failure};
+use crate::sources;
 
 const BUNDLE: Bundle = Bundle { index: bundle::INDEX.as_bytes(), blobs: bundle::BLOBS };
+
+/// In `uses`: whichever builder the user has chosen.
+pub(crate) const BUILD: &str = "build";
 
 /// A plugin and what it may do here.
 #[derive(Clone)]
@@ -43,6 +49,17 @@ pub(crate) struct Plugins {
     reporter: Reporter,
     cancel: Cancel,
     project: String,
+    /// What `build` stands for.
+    builder: String,
+    /// Source plugins that the user chose, by what they serve.
+    serving: BTreeMap<String, String>,
+}
+
+/// Unix sockets by name. Docker's is where its own client looks for it.
+fn services(app: &App) -> BTreeMap<String, PathBuf> {
+    let docker = app.environment.get("DOCKER_HOST").and_then(|host| host.strip_prefix("unix://"));
+    let docker = ("docker".to_owned(), PathBuf::from(docker.unwrap_or("/var/run/docker.sock")));
+    std::iter::once(docker).chain(app.config.services.clone()).collect()
 }
 
 impl Plugins {
@@ -64,7 +81,7 @@ impl Plugins {
             helper: Some(own_path()?),
             limits: Limits::default(),
             compile: CompileLimits::default(),
-            services: BTreeMap::new(),
+            services: services(app),
             policy: Scopes::everything(),
             http: http.clone(),
         };
@@ -86,6 +103,8 @@ impl Plugins {
             reporter,
             cancel: app.cancel.clone(),
             project: app.root.display().to_string(),
+            builder: app.config.builder().to_owned(),
+            serving: app.config.sources.clone(),
         })
     }
 
@@ -143,6 +162,7 @@ impl Plugins {
 
     /// A plugin ready to be called: refused if it asks for more than it was granted.
     pub(crate) async fn load(&self, reference: &str) -> Result<Ready, Failure> {
+        let reference = if reference == BUILD { &self.builder } else { reference };
         let known = |ready: &HashMap<String, Ready>| ready.get(reference).cloned();
         if let Some(ready) = known(&self.ready.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(ready);
@@ -201,6 +221,46 @@ impl Plugins {
         request: TaskRequest,
     ) -> Result<TaskOutputs, CallError> {
         task.plugin.run_task(&task.in_build(build), request).await
+    }
+}
+
+impl Plugins {
+    /// The plugin that serves a URL.
+    async fn source(&self, request: &SourceRequest) -> Result<Ready, Error> {
+        if let Some(plugin) = sources::known(&self.serving, &request.url) {
+            return self.load(plugin).await.map_err(Failure::into_error);
+        }
+        for name in self.named.keys() {
+            let ready = self.load(name).await.map_err(Failure::into_error)?;
+            let claims = ready.plugin.description().provides.iter().map(|claim| (claim.as_str(), name.as_str()));
+            if ready.plugin.roles().source && sources::responsible(claims, &request.url).is_some() {
+                return Ok(ready);
+            }
+        }
+        let scheme = request.url.split("://").next().unwrap_or_default();
+        let message = format!("no plugin serves {}", request.shown());
+        Err(Error::new(ErrorKind::Unsupported, message)
+            .hint(format!("name one in config.yaml: `sources: {{ {scheme}: PLUGIN }}`")))
+    }
+}
+
+#[async_trait]
+impl SourceProvider for Plugins {
+    async fn resolve(&self, build: &Build, request: &SourceRequest) -> Result<SourceVersion, Error> {
+        let ready = self.source(request).await?;
+        Ok(ready.plugin.resolve_source(&ready.in_build(build), request).await?)
+    }
+
+    async fn fetch(
+        &self,
+        build: &Build,
+        request: &SourceRequest,
+        version: &SourceVersion,
+        step: &Step,
+    ) -> Result<Tree, Error> {
+        let ready = self.source(request).await?;
+        let context = CallContext { reporter: step.reporter().clone(), step: Some(step.id()), ..ready.in_build(build) };
+        Ok(ready.plugin.fetch_source(&context, request, version).await?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The contract `cooperage:plugin@0.1.0` as Rust types and traits, generated from `wit/`. The three role worlds
+//! The contract `cooperage:plugin@0.1.0` as Rust types and traits, generated from `wit/`. The role worlds
 //! share the types of the one `imports` world, so the host implements every interface once.
 
 #![allow(missing_docs, clippy::all, unused_qualifications)]
@@ -18,6 +18,8 @@ pub mod imports {
             "cooperage:plugin/trees.[static]tree.scratch": trappable,
             "cooperage:plugin/trees.[static]tree.image": trappable,
             "cooperage:plugin/trees.[static]tree.context": trappable,
+            "cooperage:plugin/trees.[static]tree.fetch": trappable,
+            "cooperage:plugin/connections.[method]connection.peer": trappable,
             "cooperage:plugin/trees.[method]tree.copy": trappable,
             "cooperage:plugin/trees.[method]tree.run": trappable,
             "cooperage:plugin/trees.[method]tree.make-directory": trappable,
@@ -33,6 +35,8 @@ pub mod imports {
             "cooperage:plugin/events.step": crate::host::events::GuestStep,
             "cooperage:plugin/content.writer": crate::host::content::Writer,
             "cooperage:plugin/content.reader": crate::host::content::Reader,
+            "cooperage:plugin/content.archive": crate::host::content::GuestArchive,
+            "cooperage:plugin/connections.connection": crate::host::connections::Connection,
             "cooperage:plugin/images.base": crate::host::images::GuestBase,
             "cooperage:plugin/trees.tree": crate::host::trees::GuestTree,
         },
@@ -54,6 +58,8 @@ pub mod builder {
             "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
             "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
             "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
+            "cooperage:plugin/sources": crate::bindings::imports::cooperage::plugin::sources,
+            "cooperage:plugin/connections": crate::bindings::imports::cooperage::plugin::connections,
             "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
         },
     });
@@ -74,6 +80,8 @@ pub mod task {
             "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
             "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
             "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
+            "cooperage:plugin/sources": crate::bindings::imports::cooperage::plugin::sources,
+            "cooperage:plugin/connections": crate::bindings::imports::cooperage::plugin::connections,
             "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
         },
     });
@@ -94,6 +102,30 @@ pub mod registry {
             "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
             "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
             "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
+            "cooperage:plugin/sources": crate::bindings::imports::cooperage::plugin::sources,
+            "cooperage:plugin/connections": crate::bindings::imports::cooperage::plugin::connections,
+            "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
+        },
+    });
+}
+
+/// A plugin that brings files from elsewhere.
+pub mod source {
+    wasmtime::component::bindgen!({
+        path: "../../wit/cooperage-plugin-0.1.0",
+        world: "source-plugin",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: {
+            "cooperage:plugin/types": crate::bindings::imports::cooperage::plugin::types,
+            "cooperage:plugin/events": crate::bindings::imports::cooperage::plugin::events,
+            "cooperage:plugin/secrets": crate::bindings::imports::cooperage::plugin::secrets,
+            "cooperage:plugin/content": crate::bindings::imports::cooperage::plugin::content,
+            "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
+            "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
+            "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
+            "cooperage:plugin/sources": crate::bindings::imports::cooperage::plugin::sources,
+            "cooperage:plugin/connections": crate::bindings::imports::cooperage::plugin::connections,
             "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
         },
     });

@@ -4,10 +4,12 @@
 mod fs;
 mod http;
 mod parameters;
+mod pattern;
 mod registries;
 mod run;
 mod secrets;
 mod service;
+mod sources;
 mod state;
 mod tcp;
 
@@ -23,6 +25,7 @@ pub use registries::{Action, RegistriesScope};
 pub use run::RunScope;
 pub use secrets::SecretsScope;
 pub use service::{ServiceRequest, ServiceScope};
+pub use sources::SourcesScope;
 pub use state::StateScope;
 pub use tcp::{TcpRule, TcpScope};
 
@@ -156,6 +159,8 @@ classes! {
     run: RunScope,
     /// Images moved through the user's routing.
     registries: RegistriesScope,
+    /// Files behind URLs.
+    sources: SourcesScope,
     /// A small cache of the plugin's own.
     state: StateScope,
 }

@@ -1,12 +1,14 @@
 //! The host's side of every interface that a plugin may import, one file each, and the one place that links them.
 //! Thin on purpose: checks the grant, converts, calls `cooperage-solve`, `cooperage-store` or a port.
 
+pub(crate) mod connections;
 pub(crate) mod content;
 pub(crate) mod events;
 pub(crate) mod images;
 pub(crate) mod operation;
 pub(crate) mod registries;
 pub(crate) mod secrets;
+pub(crate) mod sources;
 pub(crate) mod trees;
 
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTableError};

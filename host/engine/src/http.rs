@@ -12,6 +12,7 @@ mod learned;
 mod pool;
 mod proxy;
 mod rule;
+mod stream;
 mod tls;
 
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub(crate) struct State {
     hooks: Hooks,
     pub table: ResourceTable,
     pub sockets: Sockets,
+    /// Where TCP may go.
+    pub tcp: Vec<crate::grants::TcpRule>,
+    client: crate::http::Client,
     pub limits: Limits,
     pub memory: MemoryLimiter,
     pub plugin: Arc<str>,
@@ -77,7 +80,9 @@ pub(crate) fn store(engine: &Engine, context: &CallContext, setup: Setup<'_>) ->
     let limits = context.limits.clone().unwrap_or_else(|| config.limits.clone());
     let named = Named::in_parameters(setup.parameters);
     let scopes = context.grants.scopes();
-    let sockets = Sockets::new(setup.plugin.clone(), scopes.tcp.rules(&named), setup.log.clone());
+    let registry = setup.registry.as_ref().map(|(host, _)| host.as_str());
+    let tcp = scopes.tcp.rules(&named, registry);
+    let sockets = Sockets::new(setup.plugin.clone(), tcp.clone(), setup.log.clone());
     let hooks = Hooks::new(config.http.clone(), http_grants(engine, context, &setup, &named));
     let wasi = wasi(context, &setup, &sockets, &limits)?;
     let mut http = WasiHttpCtx::new();
@@ -90,6 +95,8 @@ pub(crate) fn store(engine: &Engine, context: &CallContext, setup: Setup<'_>) ->
         hooks,
         table,
         sockets,
+        tcp,
+        client: config.http.clone(),
         memory: MemoryLimiter::new(&limits),
         plugin: setup.plugin.clone(),
         grants: context.grants.clone(),
@@ -168,6 +175,7 @@ fn http_grants(engine: &Engine, context: &CallContext, setup: &Setup<'_>, named:
         rules: scopes.http.rules(named),
         services: scopes.service.services().iter().filter_map(service).collect(),
         registry: setup.registry.clone().filter(|_| scopes.http.registry()),
+        redirects: scopes.http.redirects(),
         tls_trouble: setup.tls_trouble.clone(),
     }
 }
@@ -176,6 +184,11 @@ impl State {
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
             || self.build.as_ref().is_some_and(|build| build.options().cancel.is_cancelled())
+    }
+
+    /// The client whose look-up and trust all connections share.
+    pub(crate) fn client(&self) -> &crate::http::Client {
+        &self.client
     }
 
     /// The error of a call that needs a grant which is missing.

@@ -38,6 +38,7 @@ const INTERFACES: &[(&str, &[&str])] = &[
             "[method]reader.size",
             "[method]reader.read",
             "[method]reader.seek",
+            "[method]archive.read",
             "open",
             "stat",
         ],
@@ -52,6 +53,8 @@ const INTERFACES: &[(&str, &[&str])] = &[
             "[static]tree.scratch",
             "[static]tree.image",
             "[static]tree.context",
+            "[static]tree.fetch",
+            "[static]tree.layers",
             "[method]tree.copy",
             "[method]tree.run",
             "[method]tree.make-directory",
@@ -59,11 +62,25 @@ const INTERFACES: &[(&str, &[&str])] = &[
             "[method]tree.remove",
             "[method]tree.digest",
             "[method]tree.read-file",
+            "[method]tree.open",
+            "[method]tree.pack",
             "[method]tree.entries",
             "[method]tree.stat",
         ],
     ),
-    ("registries", &["push", "pull", "resolve"]),
+    ("registries", &["push", "pull", "save", "resolve"]),
+    ("sources", &["resolve"]),
+    (
+        "connections",
+        &[
+            "[static]connection.open",
+            "[method]connection.start-tls",
+            "[method]connection.read",
+            "[method]connection.write",
+            "[method]connection.finish",
+            "[method]connection.peer",
+        ],
+    ),
     ("state", &["get", "set"]),
 ];
 
@@ -88,6 +105,8 @@ pub struct Roles {
     pub builder: bool,
     /// Does steps of flows.
     pub task: bool,
+    /// Brings files from elsewhere.
+    pub source: bool,
     /// Keeps images.
     pub registry: bool,
 }
@@ -95,7 +114,8 @@ pub struct Roles {
 impl Roles {
     /// The names of the roles, as in descriptions.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        let all = [("builder", self.builder), ("task", self.task), ("registry", self.registry)];
+        let all =
+            [("builder", self.builder), ("task", self.task), ("source", self.source), ("registry", self.registry)];
         all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name)
     }
 }
@@ -109,6 +129,7 @@ pub(crate) fn roles(component: &ComponentType, engine: &wasmtime::Engine) -> Res
             "plugin" => &mut described,
             "builder" => &mut roles.builder,
             "task" => &mut roles.task,
+            "source" => &mut roles.source,
             "registry" => &mut roles.registry,
             _ => {
                 misfits.push(newer(name, "exports", "no such role"));
@@ -127,7 +148,7 @@ pub(crate) fn roles(component: &ComponentType, engine: &wasmtime::Engine) -> Res
         misfits.push(Misfit { what, fix });
     } else if misfits.is_empty() && roles == Roles::default() {
         let what = "the component exports no role".to_owned();
-        misfits.push(Misfit { what, fix: format!("export one of {CONTRACT}/builder, task, registry") });
+        misfits.push(Misfit { what, fix: format!("export one of {CONTRACT}/builder, task, source, registry") });
     }
     if misfits.is_empty() { Ok(roles) } else { Err(misfits) }
 }

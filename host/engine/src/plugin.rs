@@ -12,6 +12,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use crate::bindings::builder::BuilderPluginPre;
 use crate::bindings::registry::RegistryPluginPre;
+use crate::bindings::source::SourcePluginPre;
 use crate::bindings::task::TaskPluginPre;
 use crate::call::CallError;
 use crate::compile::child::{CompileError, in_child, precompile};
@@ -121,7 +122,7 @@ struct Inner {
     advice: Vec<String>,
     roles: Roles,
     pre: Pres,
-    schemas: [OnceLock<Result<Schema, String>>; 3],
+    schemas: [OnceLock<Result<Schema, String>>; 4],
 }
 
 /// The roles ready to be instantiated.
@@ -129,6 +130,7 @@ struct Inner {
 pub(crate) struct Pres {
     pub builder: Option<BuilderPluginPre<State>>,
     pub task: Option<TaskPluginPre<State>>,
+    pub source: Option<SourcePluginPre<State>>,
     pub registry: Option<RegistryPluginPre<State>>,
 }
 
@@ -228,6 +230,7 @@ impl Engine {
         let pres = Pres {
             builder: roles.builder.then(|| BuilderPluginPre::new(pre.clone())).transpose().map_err(wrong)?,
             task: roles.task.then(|| TaskPluginPre::new(pre.clone())).transpose().map_err(wrong)?,
+            source: roles.source.then(|| SourcePluginPre::new(pre.clone())).transpose().map_err(wrong)?,
             registry: roles.registry.then(|| RegistryPluginPre::new(pre)).transpose().map_err(wrong)?,
         };
         Ok((roles, pres))
@@ -317,7 +320,8 @@ impl Plugin {
         let slot = match role {
             "builder" => 0,
             "task" => 1,
-            _ => 2,
+            "source" => 2,
+            _ => 3,
         };
         match self.0.schemas[slot].get_or_init(|| Schema::new(schema)) {
             Ok(schema) => schema.check(parameters),

@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use cooperage_solve::{Error, Step};
+use cooperage_store::layers::Archive;
 use cooperage_store::{Descriptor, Platform};
 
 /// Moves images between the store and registries. The implementation knows routing, credentials and which registry
@@ -15,6 +16,10 @@ pub trait Registries: Send + Sync {
 
     /// Brings an image with all its layers into the store; without a platform the whole index.
     async fn pull(&self, reference: &str, platform: Option<&Platform>, step: &Step) -> Result<Descriptor, Error>;
+
+    /// An image of the store, a local name or `sha256:...`, as an archive that has it under `name`; with `docker` one
+    /// that `docker load` takes.
+    async fn save(&self, image: &str, docker: bool, name: Option<&str>) -> Result<Archive, Error>;
 
     /// What the registry has under a name, without moving it.
     async fn resolve(&self, reference: &str) -> Result<Descriptor, Error>;

@@ -3,6 +3,7 @@
 mod builder;
 mod describe;
 mod registry;
+mod source;
 mod task;
 
 pub use builder::{BuildRequest, BuiltImage};

@@ -272,6 +272,44 @@ async fn sockets_reach_what_is_granted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_of_the_host_reach_what_is_granted() {
+    let house = House::new();
+    let port = echo("127.0.0.1:0").await;
+    let other = echo("127.0.0.1:0").await;
+    let here = format!("127.0.0.1:{port}");
+    let allow = || json!({ "tcp": here });
+    let reached = house.at(allow(), "connection", &here).await.unwrap();
+    assert_eq!(reached.values["result"], json!("hello"));
+    let (kind, message) = kind_of(house.at(json!({}), "connection", &here).await);
+    assert_eq!(kind, ErrorKind::Denied);
+    assert!(message.contains(&format!("allow: {{ tcp: [\"{here}\"] }}")), "{message}");
+    for elsewhere in [format!("127.0.0.1:{other}"), format!("localhost:{port}"), format!("127.0.0.2:{port}")] {
+        assert_eq!(kind_of(house.at(allow(), "connection", &elsewhere).await).0, ErrorKind::Denied, "{elsewhere}");
+    }
+    // The trust of one place is not lent to another, and what does not speak TLS is told.
+    let (kind, message) = kind_of(house.at(allow(), "connection", &format!("{here} other.example")).await);
+    assert!(kind == ErrorKind::Denied && message.contains("and not to other.example"), "{message}");
+    let (kind, message) = kind_of(house.at(allow(), "connection", &format!("{here} 127.0.0.1")).await);
+    assert!(kind == ErrorKind::Unavailable && message.contains("does not speak TLS"), "{message}");
+    let nobody = "127.0.0.1:1";
+    let (kind, message) = kind_of(house.at(json!({ "tcp": nobody }), "connection", nobody).await);
+    assert!(kind == ErrorKind::Unavailable && message.contains("127.0.0.1:1"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_are_not_made_to_reach_what_is_not_granted() {
+    let house = House::new();
+    let (kind, message) = kind_of(house.at(json!({}), "fetch", "https://evil.example/?stolen").await);
+    assert_eq!(kind, ErrorKind::Denied);
+    assert!(message.contains("sources: [\"https://evil.example/?stolen\"]"), "{message}");
+    let allow = json!({ "sources": "https://good.example/**" });
+    assert_eq!(kind_of(house.at(allow.clone(), "fetch", "https://evil.example/x").await).0, ErrorKind::Denied);
+    let (kind, message) = kind_of(house.at(allow, "fetch", "https://good.example/x").await);
+    assert!(kind == ErrorKind::Unsupported && message.contains("there is no source"), "{message}");
+    assert_eq!(kind_of(house.at(json!({}), "save", "private/app:1").await).0, ErrorKind::Denied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_granted_directory_is_all_there_is() {
     use std::os::unix::fs::symlink;
     let house = House::new();

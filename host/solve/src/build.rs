@@ -17,7 +17,10 @@ use crate::key::Key;
 use crate::pattern::clean;
 use crate::record::{BuildRecord, StepRecord};
 use crate::select::{Selected, content_digest, select};
-use crate::{Base, Error, ErrorKind, ImageSource, Network, Reporter, Secrets, Selection, Tree};
+use crate::{
+    Base, Error, ErrorKind, ImageSource, Network, Reporter, Secrets, Selection, SourceProvider, SourceRequest,
+    SourceVersion, Tree,
+};
 
 /// Where a build context comes from.
 #[derive(Debug, Clone)]
@@ -51,6 +54,8 @@ pub struct BuildOptions {
     pub privileged: bool,
     /// Where images come from.
     pub images: Arc<dyn ImageSource>,
+    /// Where files behind URLs come from.
+    pub sources: Arc<dyn SourceProvider>,
     /// Build contexts by name; the empty name is the main one.
     pub contexts: BTreeMap<String, Context>,
     /// Secrets that mounts may ask for.
@@ -122,6 +127,8 @@ pub(crate) struct Inner {
     pub(crate) contexts: Memo<(String, Selection), Arc<dyn Files>>,
     pub(crate) seals: Memo<LayerId, Sealed>,
     pub(crate) fetches: Memo<LayerId, ()>,
+    pub(crate) versions: Memo<SourceRequest, SourceVersion>,
+    pub(crate) fetched: Memo<SourceRequest, Evaluated>,
     /// Keys of the nodes whose layers become part of an image.
     pub(crate) exported: Mutex<HashSet<Digest>>,
     pub(crate) reported: Mutex<HashSet<Digest>>,
@@ -152,6 +159,8 @@ impl Build {
             contexts: Memo::default(),
             seals: Memo::default(),
             fetches: Memo::default(),
+            versions: Memo::default(),
+            fetched: Memo::default(),
             exported: Mutex::default(),
             reported: Mutex::default(),
             steps: Mutex::default(),

@@ -75,6 +75,10 @@ impl Build {
                 let layers: Vec<String> = evaluated.layers.iter().map(|id| id.0.to_string()).collect();
                 Ok(KeyBuilder::new(DEFINITION, "layers").list("layers", &layers).finish())
             }
+            Op::Source(request) => {
+                let key = KeyBuilder::new(DEFINITION, "source");
+                Ok(self.source_parts(key, tree, request).await?.finish())
+            }
             Op::Context { name, selection } => self.define_context(tree, name, selection).await,
             Op::Copy { base, source, paths, destination, options } => {
                 let key = KeyBuilder::new(DEFINITION, "copy").part("base", self.key_text(base).await?);

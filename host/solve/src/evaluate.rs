@@ -45,6 +45,11 @@ impl Evaluated {
         Self { layers: Arc::default(), operations: Arc::default(), base: None }
     }
 
+    /// Layers of the store, the lowest first, without any operation on them.
+    pub(crate) fn layers(ids: Vec<LayerId>) -> Self {
+        Self { layers: Arc::new(ids), ..Self::empty() }
+    }
+
     /// An image without any operation on it.
     fn image(base: &Arc<Base>) -> Result<Self, Error> {
         let layers = base.config.diff_ids()?.into_iter().map(LayerId).collect();
@@ -191,6 +196,7 @@ impl Build {
                 let path = path.clone();
                 self.place(doing, base, None, move |placement| placement.remove(&path)).await
             }
+            Op::Source(request) => self.source(doing, request).await,
             Op::Scratch | Op::Image(_) | Op::Layers(_) | Op::Context { .. } => Err(Error::internal("not an operation")),
         }
     }
@@ -202,10 +208,14 @@ impl Build {
         }
         let Some(Remembered { stack, operations }) = self.0.cache.get(&key.digest) else { return Ok(None) };
         let start = start_of(tree)?;
-        let evaluated = Evaluated { layers: Arc::new(stack), operations: Arc::new(operations), base: start.base };
-        let expected = start.layers.len();
-        if !evaluated.layers.starts_with(&start.layers) || evaluated.base_layers() != expected {
-            return Ok(None);
+        let base = start.as_ref().and_then(|start| start.base.clone());
+        let evaluated = Evaluated { layers: Arc::new(stack), operations: Arc::new(operations), base };
+        let mut expected = 0;
+        if let Some(start) = start {
+            expected = start.layers.len();
+            if !evaluated.layers.starts_with(&start.layers) || evaluated.base_layers() != expected {
+                return Ok(None);
+            }
         }
         let layers = self.options().store.layers();
         for id in &evaluated.layers[expected..] {
@@ -231,7 +241,8 @@ impl Build {
             chain.push(tree);
             next = tree.base();
         }
-        for tree in chain.into_iter().rev().filter(|tree| tree.base().is_some()) {
+        let done = |tree: &&Tree| tree.base().is_some() || matches!(tree.0.op, Op::Source(_));
+        for tree in chain.into_iter().rev().filter(done) {
             let key = self.key(tree).await?;
             if lock(&self.0.reported).insert(key.digest) {
                 self.note(tree, &key, CacheResult::Hit, Instant::now());
@@ -316,17 +327,18 @@ impl Build {
     }
 }
 
-/// What the chain of operations of a tree starts from.
-fn start_of(tree: &Tree) -> Result<Evaluated, Error> {
+/// What the chain of operations of a tree starts from; none where only looking there could tell.
+fn start_of(tree: &Tree) -> Result<Option<Evaluated>, Error> {
     match &tree.bottom().0.op {
-        Op::Image(base) => Evaluated::image(base),
-        Op::Layers(evaluated) => Ok(evaluated.clone()),
-        _ => Ok(Evaluated::empty()),
+        Op::Image(base) => Evaluated::image(base).map(Some),
+        Op::Layers(evaluated) => Ok(Some(evaluated.clone())),
+        Op::Source(_) | Op::Context { .. } => Ok(None),
+        _ => Ok(Some(Evaluated::empty())),
     }
 }
 
 /// What the user sees of a step.
-fn step_name(tree: &Tree) -> String {
+pub(crate) fn step_name(tree: &Tree) -> String {
     let name = &tree.origin().name;
     if !name.is_empty() {
         return name.clone();
@@ -337,6 +349,7 @@ fn step_name(tree: &Tree) -> String {
         Op::MakeDirectory { path, .. } => format!("make directory {path}"),
         Op::WriteFile { path, .. } => format!("write {path}"),
         Op::Remove { path, .. } => format!("remove {path}"),
+        Op::Source(request) => format!("fetch {}", request.shown()),
         Op::Scratch | Op::Image(_) | Op::Layers(_) | Op::Context { .. } => String::new(),
     }
 }

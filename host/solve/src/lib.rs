@@ -1,8 +1,8 @@
 //! Lazy trees, cache keys and their evaluation.
 //!
 //! A [`Tree`] says what a file system is made of and costs nothing. A [`Build`] evaluates trees: it looks up what
-//! earlier builds left, does the rest in parallel, and makes images of the result. Images come through the
-//! port [`ImageSource`], processes run in `cooperage-sandbox`, bytes lie in `cooperage-store`. This crate knows
+//! earlier builds left, does the rest in parallel, and makes images of the result. Images and other files come through the
+//! ports [`ImageSource`] and [`SourceProvider`], processes run in `cooperage-sandbox`, bytes lie in `cooperage-store`. This crate knows
 //! no plugin, no registry and no terminal, and never reads the environment.
 
 mod archive;
@@ -26,6 +26,8 @@ mod record;
 mod redact;
 mod run;
 mod select;
+mod source;
+mod stream;
 mod tree;
 mod users;
 
@@ -34,7 +36,10 @@ pub use cooperage_sandbox::{Cancel, Limits};
 pub use error::{Error, ErrorKind, Location};
 pub use image::Image;
 pub use key::{Key, Part};
-pub use ports::{Event, ImageSource, Level, Observer, Outcome, Reporter, Step, StepId, Unit};
+pub use ports::{
+    Event, ImageSource, Level, NoSources, Observer, Outcome, Reporter, SourceProvider, SourceRequest, SourceVersion,
+    Step, StepId, Unit,
+};
 pub use record::{BuildRecord, CacheResult, Change, StepRecord};
 pub use redact::Redactor;
 pub use tree::{Base, CopyOptions, Mount, MountKind, Network, Origin, Process, Secrets, Selection, Sharing, Tree};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cooperage_store::{Descriptor, Platform};
 
-use crate::{Base, Error};
+use crate::{Base, Build, Error, Tree};
 
 /// Where images come from. The implementation knows routing, credentials and registry plugins.
 #[async_trait]
@@ -15,6 +15,79 @@ pub trait ImageSource: Send + Sync {
 
     /// Brings a layer of `base` into the blob store, unless it is there.
     async fn fetch_layer(&self, base: &Base, layer: &Descriptor) -> Result<(), Error>;
+}
+
+/// What is wanted of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SourceRequest {
+    /// The URL as the user wrote it.
+    pub url: String,
+    /// Parameters of the source plugin, a JSON object as text.
+    pub parameters: String,
+}
+
+impl SourceRequest {
+    /// A request without parameters.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), parameters: "{}".to_owned() }
+    }
+
+    /// The URL for people: without a password.
+    pub fn shown(&self) -> String {
+        let Some((scheme, rest)) = self.url.split_once("://") else { return self.url.clone() };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        match rest[..end].rsplit_once('@') {
+            Some((user, host)) if user.contains(':') => {
+                let user = user.split(':').next().unwrap_or_default();
+                format!("{scheme}://{user}:***@{host}{}", &rest[end..])
+            }
+            _ => self.url.clone(),
+        }
+    }
+}
+
+/// What a URL stands for at the moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceVersion {
+    /// Equal values for equal requests mean equal files; empty if nobody can tell.
+    pub value: String,
+    /// Whether the request itself names this version and no other.
+    pub immutable: bool,
+    /// What else is known of it.
+    pub annotations: Vec<(String, String)>,
+}
+
+/// Where files behind URLs come from. The implementation knows which plugin serves which URL.
+#[async_trait]
+pub trait SourceProvider: Send + Sync {
+    /// Finds out what a URL stands for.
+    async fn resolve(&self, build: &Build, request: &SourceRequest) -> Result<SourceVersion, Error>;
+
+    /// Brings the files of a version; what is reported becomes part of `step`.
+    async fn fetch(
+        &self,
+        build: &Build,
+        request: &SourceRequest,
+        version: &SourceVersion,
+        step: &Step,
+    ) -> Result<Tree, Error>;
+}
+
+/// Serves no URL.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoSources;
+
+#[async_trait]
+impl SourceProvider for NoSources {
+    async fn resolve(&self, _: &Build, request: &SourceRequest) -> Result<SourceVersion, Error> {
+        let message = format!("there is no source for {}", request.shown());
+        Err(Error::new(crate::ErrorKind::Unsupported, message))
+    }
+
+    async fn fetch(&self, _: &Build, request: &SourceRequest, _: &SourceVersion, _: &Step) -> Result<Tree, Error> {
+        let message = format!("there is no source for {}", request.shown());
+        Err(Error::new(crate::ErrorKind::Unsupported, message))
+    }
 }
 
 /// Number of a step within one build, given by the solver.

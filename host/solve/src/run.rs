@@ -149,7 +149,8 @@ impl Build {
         let options = self.options();
         let work = options.store.work_dir()?;
         let layers = options.store.layers().clone();
-        let (limits, cancel, userxattr) = (options.limits, options.cancel.clone(), options.userxattr);
+        let limits = lower(options.limits, process.limits);
+        let (cancel, userxattr) = (options.cancel.clone(), options.userxattr);
         let network = if process.network == Network::Default { options.network } else { process.network };
         let mut redactor = Redactor::new(&options.secrets);
         let (process, reporter, id) = (process.clone(), step.reporter().clone(), step.id());
@@ -178,6 +179,22 @@ impl Build {
             Ok(layers.adopt(&id, &upper, userxattr)?.map(|_| id))
         })
         .await
+    }
+}
+
+/// Of two limits the lower.
+fn lower(one: sandbox::Limits, two: sandbox::Limits) -> sandbox::Limits {
+    fn least<T: PartialOrd>(one: Option<T>, two: Option<T>) -> Option<T> {
+        match (one, two) {
+            (Some(one), Some(two)) => Some(if two < one { two } else { one }),
+            (one, two) => one.or(two),
+        }
+    }
+    sandbox::Limits {
+        memory: least(one.memory, two.memory),
+        cpus: least(one.cpus, two.cpus),
+        pids: least(one.pids, two.pids),
+        timeout: least(one.timeout, two.timeout),
     }
 }
 

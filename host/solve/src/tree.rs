@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cooperage_store::{Descriptor, ImageConfig, Platform};
 
 use crate::error::Location;
+use crate::ports::SourceRequest;
 
 /// Where an operation came from, for progress, history, errors and explanations; part of no key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,7 +73,7 @@ pub enum Network {
 }
 
 /// One native process; the contract's `process`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Process {
     /// Program and arguments.
     pub args: Vec<String>,
@@ -90,6 +91,8 @@ pub struct Process {
     pub hostname: Option<String>,
     /// Size of /dev/shm in bytes, if not the default.
     pub shm_size: Option<u64>,
+    /// Limits beside those of the build; of two the lower counts.
+    pub limits: cooperage_sandbox::Limits,
 }
 
 /// Whether runs may share a cache mount at the same time.
@@ -168,6 +171,8 @@ pub(crate) enum Op {
     Image(Arc<Base>),
     /// Layers that are in the store already.
     Layers(crate::evaluate::Evaluated),
+    /// Files behind a URL.
+    Source(SourceRequest),
     Context {
         name: String,
         selection: Selection,
@@ -233,6 +238,11 @@ impl Tree {
         Self::of(Op::Context { name: name.into(), selection }, Origin::default())
     }
 
+    /// The files behind a URL.
+    pub fn source(request: SourceRequest, origin: Origin) -> Self {
+        Self::of(Op::Source(request), origin)
+    }
+
     /// Copies paths of `source` into this tree by the rules of a Dockerfile's COPY.
     pub fn copy(
         &self,
@@ -273,7 +283,7 @@ impl Tree {
     /// The tree that this operation changes, if it changes one.
     pub(crate) fn base(&self) -> Option<&Self> {
         match &self.0.op {
-            Op::Scratch | Op::Image(_) | Op::Layers(_) | Op::Context { .. } => None,
+            Op::Scratch | Op::Image(_) | Op::Layers(_) | Op::Source(_) | Op::Context { .. } => None,
             Op::Copy { base, .. }
             | Op::Run { base, .. }
             | Op::MakeDirectory { base, .. }
@@ -338,7 +348,7 @@ fn take_base(op: &mut Op) -> Option<Tree> {
         | Op::MakeDirectory { base, .. }
         | Op::WriteFile { base, .. }
         | Op::Remove { base, .. } => Some(base),
-        Op::Scratch | Op::Image(_) | Op::Layers(_) | Op::Context { .. } => None,
+        Op::Scratch | Op::Image(_) | Op::Layers(_) | Op::Source(_) | Op::Context { .. } => None,
     }
 }
 

@@ -10,6 +10,7 @@ mod lock;
 mod meta;
 mod read;
 mod seal;
+mod stream;
 mod unpack;
 mod write;
 
@@ -21,13 +22,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use crate::layer::Compression;
 use crate::layer::builder::Names;
-use crate::layer::decode::{self, StreamReader};
+use crate::layer::decode::{self, Format, StreamReader};
 pub use crate::layer::extract::UnpackOptions;
 use crate::layer::{Limits, Toc, archive, fault};
 use crate::media_types;
 use crate::{BlobWriter, Blobs, Descriptor, Digest, Error, Result};
 use lock::Lock;
 use meta::Meta;
+pub use stream::{Archive, FileAt};
 
 /// What a layer is known by: the diff id of a layer of an image, or the key of the work that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -170,6 +172,50 @@ impl Layers {
             return self.toc(&id);
         }
         let _lock = self.lock(&id)?;
+        self.attach(diff_id, blob, || {
+            let (toc, found) = self.table(blob)?;
+            let what = || format!("the layer {}", blob.digest);
+            match found.filter(|found| found != diff_id) {
+                Some(actual) => Err(Error::DigestMismatch { what: what(), expected: *diff_id, actual }),
+                None => Ok(toc),
+            }
+        })
+    }
+
+    /// The same for a layer whose diff id nobody has told, and whose media type does not count: what compresses it is told
+    /// by its first bytes.
+    pub fn ingest_blob(&self, digest: &Digest) -> Result<LayerId> {
+        let what = || format!("the layer {digest}");
+        let missing = || Error::NotFound { what: format!("the blob {digest}") };
+        let size = self.inner.blobs.size(digest)?.ok_or_else(missing)?;
+        let mut head = [0; Format::HEAD];
+        let mut file = self.inner.blobs.open(digest)?.ok_or_else(missing)?;
+        let length = crate::layer::blocks::read_full(&mut file, &mut head).map_err(Error::io("reading", what()))?;
+        let media_type = match Format::of(&head[..length]) {
+            Format::Plain => media_types::LAYER,
+            Format::Gzip => media_types::LAYER_GZIP,
+            Format::Zstd => media_types::LAYER_ZSTD,
+            Format::Bzip2 | Format::Xz => {
+                let why = "a layer is plain or compressed with gzip or zstd".to_owned();
+                return Err(Error::Unsupported { what: what(), why });
+            }
+        };
+        let blob = Descriptor::new(media_type, *digest, size);
+        if media_type == media_types::LAYER {
+            self.ingest(digest, &blob)?;
+            return Ok(LayerId(*digest));
+        }
+        let (toc, diff_id) = self.table(&blob)?;
+        let failed = || fault::io("reading", what());
+        let diff_id = diff_id.ok_or_else(|| failed()(io::Error::other("no digest was made")))?;
+        let _lock = self.lock(&LayerId(diff_id))?;
+        self.attach(&diff_id, &blob, || Ok(toc))?;
+        Ok(LayerId(diff_id))
+    }
+
+    /// Gives a layer the blob at hand; a layer that is not here is made with a table. The caller holds the lock.
+    fn attach(&self, diff_id: &Digest, blob: &Descriptor, table: impl FnOnce() -> Result<Toc>) -> Result<Arc<Toc>> {
+        let id = LayerId(*diff_id);
         let directory = self.path(&id);
         if let Some(mut meta) = Meta::read(&directory)? {
             // The same layer in another compression. The blob at hand is the one that is in the store.
@@ -179,17 +225,16 @@ impl Layers {
             meta.write(&directory)?;
             return self.toc(&id);
         }
-        let what = format!("the layer {}", blob.digest);
+        let meta = Meta { diff_id: Some(*diff_id), blob: Some(blob.clone()), ..Meta::default() };
+        self.keep(&id, table()?, meta)
+    }
+
+    /// Reads the blob of a layer through: its table of contents, and its diff id.
+    fn table(&self, blob: &Descriptor) -> Result<(Toc, Option<Digest>)> {
         let file = self.blob(blob)?;
         let most = self.inner.limits.unpacked_from(blob.size);
-        let (toc, found) =
-            decode::stream(file, most, true, |stream| archive::table(stream, Names::Layer, self.inner.limits))
-                .map_err(fault::io("reading", &what))?;
-        if let Some(actual) = found.filter(|found| found != diff_id) {
-            return Err(Error::DigestMismatch { what, expected: *diff_id, actual });
-        }
-        let meta = Meta { diff_id: Some(*diff_id), blob: Some(blob.clone()), ..Meta::default() };
-        self.keep(&id, toc, meta)
+        decode::stream(file, most, true, |stream| archive::table(stream, Names::Layer, self.inner.limits))
+            .map_err(fault::io("reading", format!("the layer {}", blob.digest)))
     }
 
     /// Takes in a user's tar archive, plain or compressed with gzip, bzip2, xz or zstd, as a layer to copy from

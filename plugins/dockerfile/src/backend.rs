@@ -32,6 +32,15 @@ pub enum Source<'a> {
         /// Paths to keep; empty keeps all.
         include: &'a [String],
     },
+    /// Files behind a URL.
+    Url {
+        /// As the Dockerfile names it.
+        url: &'a str,
+        /// Parameters of whoever serves it.
+        parameters: &'a Value,
+        /// Where it is written.
+        origin: &'a Origin,
+    },
 }
 
 /// A new tree from one or more trees.

@@ -20,6 +20,7 @@ impl Plugin for Dockerfile {
     fn describe() -> Description {
         Description::new("dockerfile", env!("CARGO_PKG_VERSION"), "Builds images from Dockerfiles")
             .asks(Capability::run("RUN instructions run processes in the image"))
+            .asks(Capability::sources(["**"], "ADD instructions fetch the URLs they name"))
             .annotation("org.opencontainers.image.licenses", "Apache-2.0")
     }
 }
@@ -107,15 +108,15 @@ impl Backend for Host {
                 let selection = Selection { include: include.to_vec(), exclude: exclude.to_vec() };
                 Tree::context(name, &selection).map(Rc::new).map_err(from_error)
             }
+            Source::Url { url, parameters, origin } => {
+                let origin = to_origin(origin);
+                Tree::fetch(url, &parameters.to_string(), &origin).map(Rc::new).map_err(from_error)
+            }
         }
     }
 
     fn apply(&mut self, onto: &Rc<Tree>, operation: Operation<Rc<Tree>>, origin: &PlanOrigin) -> Rc<Tree> {
-        let origin = Origin {
-            name: origin.name.clone(),
-            created_by: origin.created_by.clone(),
-            location: origin.place.clone().map(to_location),
-        };
+        let origin = to_origin(origin);
         Rc::new(match operation {
             Operation::Copy(copy) => {
                 let options = CopyOptions {
@@ -177,6 +178,14 @@ fn to_mount(mount: &MountOperation<Rc<Tree>>) -> Mount<'_> {
         identity: mount.identity.clone(),
         read_only: mount.read_only,
         options: mount.options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+    }
+}
+
+fn to_origin(origin: &PlanOrigin) -> Origin {
+    Origin {
+        name: origin.name.clone(),
+        created_by: origin.created_by.clone(),
+        location: origin.place.clone().map(to_location),
     }
 }
 

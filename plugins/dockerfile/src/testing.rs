@@ -82,6 +82,7 @@ impl Backend for Recorder {
                 }
                 Ok(self.tree(line))
             }
+            Source::Url { url, parameters, .. } => Ok(self.tree(format!("fetch {url} {parameters}"))),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod imports {
             "cooperage:plugin/types@0.1.0/descriptor": [#[derive(PartialEq, Eq)]],
             "cooperage:plugin/types@0.1.0/platform": [#[derive(PartialEq, Eq, Hash)]],
             "cooperage:plugin/trees@0.1.0/file-info": [#[derive(PartialEq, Eq)]],
+            "cooperage:plugin/sources@0.1.0/version": [#[derive(PartialEq, Eq)]],
         },
     });
 }
@@ -45,6 +46,7 @@ pub mod task {
         world: "cooperage:sdk/sdk-task",
         with: {
             "cooperage:plugin/types@0.1.0": crate::bindings::imports::cooperage::plugin::types,
+            "cooperage:plugin/content@0.1.0": crate::bindings::imports::cooperage::plugin::content,
             "cooperage:plugin/images@0.1.0": crate::bindings::imports::cooperage::plugin::images,
             "cooperage:plugin/trees@0.1.0": crate::bindings::imports::cooperage::plugin::trees,
         },
@@ -62,6 +64,7 @@ pub mod builder {
         world: "cooperage:sdk/sdk-builder",
         with: {
             "cooperage:plugin/types@0.1.0": crate::bindings::imports::cooperage::plugin::types,
+            "cooperage:plugin/content@0.1.0": crate::bindings::imports::cooperage::plugin::content,
             "cooperage:plugin/images@0.1.0": crate::bindings::imports::cooperage::plugin::images,
             "cooperage:plugin/trees@0.1.0": crate::bindings::imports::cooperage::plugin::trees,
         },
@@ -83,5 +86,24 @@ pub mod registry {
         generate_all,
         pub_export_macro: true,
         export_macro_name: "export_registry",
+    });
+}
+
+/// The role `source`.
+pub mod source {
+    wit_bindgen::generate!({
+        path: "../../wit/cooperage-plugin-0.1.0",
+        inline: "package cooperage:sdk; world sdk-source { export cooperage:plugin/source@0.1.0; }",
+        world: "cooperage:sdk/sdk-source",
+        with: {
+            "cooperage:plugin/types@0.1.0": crate::bindings::imports::cooperage::plugin::types,
+            "cooperage:plugin/content@0.1.0": crate::bindings::imports::cooperage::plugin::content,
+            "cooperage:plugin/images@0.1.0": crate::bindings::imports::cooperage::plugin::images,
+            "cooperage:plugin/sources@0.1.0": crate::bindings::imports::cooperage::plugin::sources,
+            "cooperage:plugin/trees@0.1.0": crate::bindings::imports::cooperage::plugin::trees,
+        },
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_source",
     });
 }

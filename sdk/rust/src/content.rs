@@ -4,7 +4,7 @@ use std::io;
 
 use crate::{Descriptor, Error, Result};
 
-pub use crate::bindings::imports::cooperage::plugin::content::{Reader, Writer, open, stat};
+pub use crate::bindings::imports::cooperage::plugin::content::{Archive, Reader, Writer, open, stat};
 
 /// Bytes per call between plugin and store: large enough that the call itself does not count.
 pub const CHUNK: u32 = 1 << 20;
@@ -57,6 +57,15 @@ impl io::Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let max = u32::try_from(buffer.len()).unwrap_or(CHUNK).min(CHUNK);
         let chunk = Reader::read(self, max)?;
+        buffer[..chunk.len()].copy_from_slice(&chunk);
+        Ok(chunk.len())
+    }
+}
+
+impl io::Read for Archive {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let max = u32::try_from(buffer.len()).unwrap_or(CHUNK).min(CHUNK);
+        let chunk = Archive::read(self, max)?;
         buffer[..chunk.len()].copy_from_slice(&chunk);
         Ok(chunk.len())
     }

@@ -50,6 +50,8 @@ pub mod events;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod images;
+pub mod layer;
+pub mod net;
 mod parameters;
 mod plugin;
 pub mod roles;
@@ -58,7 +60,7 @@ pub mod trees;
 pub use bindings::imports::cooperage::plugin::types::{
     Annotations, Descriptor, Digest, Error, ErrorKind, Json, Location, Platform,
 };
-pub use bindings::imports::cooperage::plugin::{registries, secrets, state};
+pub use bindings::imports::cooperage::plugin::{registries, secrets, sources, state};
 pub use error::Context;
 pub use plugin::{Capability, Description, Plugin};
 
@@ -72,6 +74,7 @@ pub mod prelude {
     pub use crate::plugin::{Capability, Description, Plugin};
     pub use crate::roles::builder::{BuildRequest, Builder, Image};
     pub use crate::roles::registry::{Credential, Registry, Repository};
+    pub use crate::roles::source::{Source, SourceRequest, Version};
     pub use crate::roles::task::{Outputs, Task, TaskRequest};
     pub use crate::trees::Tree;
     pub use crate::{Annotations, Descriptor, Digest, Error, ErrorKind, Location, Platform, Result};

@@ -93,6 +93,24 @@ impl Capability {
         Self::new("registries", strings(actions), reason)
     }
 
+    /// Files behind URLs, by patterns in which `*` stands for any characters but `/` and `**` for any.
+    #[must_use]
+    pub fn sources<S: AsRef<str>>(urls: impl IntoIterator<Item = S>, reason: impl Into<String>) -> Self {
+        Self::new("sources", strings(urls), reason)
+    }
+
+    /// TCP connections: `host:port`, `host:first-last`, `host:*`.
+    #[must_use]
+    pub fn tcp<S: AsRef<str>>(places: impl IntoIterator<Item = S>, reason: impl Into<String>) -> Self {
+        Self::new("tcp", strings(places), reason)
+    }
+
+    /// What the parameters of a call name, for the classes `http`, `tcp` and `secrets`.
+    #[must_use]
+    pub fn named(class: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::new(class, serde_json::json!([{ "from": "parameters" }]), reason)
+    }
+
     /// Running processes in trees.
     #[must_use]
     pub fn run(reason: impl Into<String>) -> Self {
@@ -141,7 +159,7 @@ impl<T: Plugin + Parameters> contract::Guest for Exported<T> {
 
 /// Exports a type as the plugin of this component: `plugin!(Name: task)`, `plugin!(Name: builder, task)`.
 ///
-/// The type implements [`Plugin`] and the trait of each role named: `builder`, `task`, `registry`. Nothing but these
+/// The type implements [`Plugin`] and the trait of each role named: `builder`, `task`, `source`, `registry`. Nothing but these
 /// roles becomes an export of the component. Used once per crate.
 #[macro_export]
 macro_rules! plugin {
@@ -193,10 +211,17 @@ macro_rules! __role {
     (export registry $exported:ident) => {
         $crate::__private::bindings::registry::export_registry!($exported with_types_in $crate::__private::bindings::registry);
     };
+    (parameters source $plugin:ident $all:ident) => {
+        $all.push(("source".into(), $crate::__private::schema::<<$plugin as $crate::roles::source::Source>::Parameters>()));
+    };
+    (export source $exported:ident) => {
+        $crate::__private::bindings::source::export_source!($exported with_types_in $crate::__private::bindings::source);
+    };
+    (check source $plugin:ident) => { { fn role<T: $crate::roles::source::Source>() {} role::<$plugin>() } };
     (check task $plugin:ident) => { { fn role<T: $crate::roles::task::Task>() {} role::<$plugin>() } };
     (check builder $plugin:ident) => { { fn role<T: $crate::roles::builder::Builder>() {} role::<$plugin>() } };
     (check registry $plugin:ident) => { { fn role<T: $crate::roles::registry::Registry>() {} role::<$plugin>() } };
     ($do:ident $role:ident $($rest:tt)*) => {
-        ::std::compile_error!(::std::concat!("no role `", ::std::stringify!($role), "`; there are builder, task and registry"));
+        ::std::compile_error!(::std::concat!("no role `", ::std::stringify!($role), "`; there are builder, task, source and registry"));
     };
 }

@@ -1,7 +1,7 @@
 //! `coop build`: one image, from a context through a builder plugin to names, files and a registry.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use cooperage_engine::ports::Registries;
@@ -14,7 +14,7 @@ use crate::app::{App, Session};
 use crate::args::{self, ProgressMode};
 use crate::commands::image::{Output, export};
 use crate::error::{Exit, Failure};
-use crate::evaluation::{self, directory, pair};
+use crate::evaluation::{self, context, pair};
 use crate::output;
 use crate::plugins::call_failure;
 use crate::progress;
@@ -31,7 +31,7 @@ pub(crate) fn run(app: &App, arguments: &args::Build) -> Result<(), Failure> {
     let contexts = request.contexts.clone();
     let options = evaluation::options(app, &session, &arguments.evaluation, contexts, request.secrets.clone())?;
     let build = Build::new(options);
-    let result = app.block_on(make(&session, &build, arguments, &request));
+    let result = app.block_on(make(&session, &build, &request));
     record(app.store()?, &request.subject(), &build, started, result.is_ok())?;
     let image = result?;
     for name in &request.names {
@@ -56,6 +56,7 @@ pub(crate) fn run(app: &App, arguments: &args::Build) -> Result<(), Failure> {
 struct Request {
     contexts: BTreeMap<String, Context>,
     parameters: Value,
+    builder: String,
     platforms: Vec<Platform>,
     arguments: Vec<(String, String)>,
     labels: Vec<(String, String)>,
@@ -63,20 +64,25 @@ struct Request {
     outputs: Vec<Output>,
     secrets: Secrets,
     epoch: Option<u64>,
-    root: PathBuf,
+    /// What is built, for people.
+    place: String,
 }
 
 impl Request {
     fn resolve(app: &App, arguments: &args::Build) -> Result<Self, Failure> {
-        let root = directory(&arguments.context)?;
-        let mut contexts = BTreeMap::from([(String::new(), Context::Directory(root.clone()))]);
+        let main = context(&arguments.context)?;
+        let root = match &main {
+            Context::Directory(root) => Some(root.clone()),
+            Context::Tree(_) => None,
+        };
+        let mut contexts = BTreeMap::from([(String::new(), main)]);
         for text in &arguments.build_context {
-            let (name, path) = pair(text, "build context")?;
-            contexts.insert(name.to_owned(), Context::Directory(directory(Path::new(path))?));
+            let (name, place) = pair(text, "build context")?;
+            contexts.insert(name.to_owned(), context(place)?);
         }
         let mut parameters = Map::new();
         if let Some(file) = &arguments.file {
-            locate(file, &root, &mut contexts, &mut parameters)?;
+            locate(file, root.as_deref(), &mut contexts, &mut parameters)?;
         }
         if let Some(target) = &arguments.target {
             parameters.insert("target".to_owned(), json!(target));
@@ -95,19 +101,20 @@ impl Request {
             contexts,
             parameters: Value::Object(parameters),
             platforms: platforms(&arguments.platform)?,
+            builder: arguments.builder.clone().unwrap_or_else(|| app.config.builder().to_owned()),
             arguments: build_arguments(app, &arguments.build_arg),
             labels: pairs(&arguments.label, "label")?,
             names: names(&arguments.tag)?,
             outputs: arguments.output.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
             secrets: evaluation::secrets(app, &arguments.evaluation.secret)?,
             epoch: app.environment.epoch().map_err(Failure::usage)?,
-            root,
+            place: root.map_or_else(|| arguments.context.clone(), |root| root.display().to_string()),
         })
     }
 
     /// Builds with the same subject are compared by `explain`.
     fn subject(&self) -> String {
-        self.names.first().map_or_else(|| self.root.display().to_string(), Reference::to_string)
+        self.names.first().map_or_else(|| self.place.clone(), Reference::to_string)
     }
 }
 
@@ -141,7 +148,7 @@ fn build_arguments(app: &App, texts: &[String]) -> Vec<(String, String)> {
 /// Tells the builder where its file is: inside the context, in another directory, or standard input.
 fn locate(
     file: &Path,
-    root: &Path,
+    root: Option<&Path>,
     contexts: &mut BTreeMap<String, Context>,
     parameters: &mut Map<String, Value>,
 ) -> Result<(), Failure> {
@@ -151,6 +158,11 @@ fn locate(
         parameters.insert("dockerfile_inline".to_owned(), json!(text));
         return Ok(());
     }
+    let Some(root) = root else {
+        // What a URL brings is not here yet; the builder looks there.
+        parameters.insert("dockerfile".to_owned(), json!(file));
+        return Ok(());
+    };
     // As docker build has it: relative to where one stands, or else to the context.
     let path = file.canonicalize().or_else(|first| root.join(file).canonicalize().map_err(|_| first));
     let path =
@@ -168,13 +180,8 @@ fn locate(
     Ok(())
 }
 
-async fn make(
-    session: &Session,
-    build: &Build,
-    arguments: &args::Build,
-    request: &Request,
-) -> Result<Descriptor, Failure> {
-    let builder = session.plugins.load(&arguments.builder).await?;
+async fn make(session: &Session, build: &Build, request: &Request) -> Result<Descriptor, Failure> {
+    let builder = session.plugins.load(&request.builder).await?;
     let images = session.plugins.build(
         &builder,
         build,

@@ -67,8 +67,7 @@ fn read(app: &App, arguments: &args::Run) -> Result<FlowFile, Failure> {
         let (name, value) = pair(text, "variable")?;
         variables.insert(name.to_owned(), value.to_owned());
     }
-    let bundled = ["dockerfile", "oci", "push", "script"].map(str::to_owned);
-    let known = bundled.into_iter().chain(app.config.plugins.keys().cloned()).collect();
+    let known = bundled().into_iter().chain(app.config.plugins.keys().cloned()).collect();
     let options = ParseOptions { variables, plugins: Some(known) };
     let source = Source::new(path.display().to_string(), text);
     let file = FlowFile::parse(source, &options).map_err(|report| wrong(&report.to_string()))?;
@@ -76,6 +75,12 @@ fn read(app: &App, arguments: &args::Run) -> Result<FlowFile, Failure> {
         anstream::eprintln!("{}", warning.render(true));
     }
     Ok(file)
+}
+
+/// What `uses` may name without a word in any file; `build` is the builder of the configuration.
+fn bundled() -> Vec<String> {
+    let plugins = crate::bundle::NAMES.iter().map(|name| (*name).to_owned());
+    plugins.chain([crate::plugins::BUILD.to_owned()]).collect()
 }
 
 fn wrong(rendered: &str) -> Failure {

@@ -14,17 +14,24 @@ pub struct HttpScope {
     rules: Vec<Rule>,
     /// The registry that a call is about, and what its answers point at.
     registry: bool,
+    /// Where answers to GET and HEAD redirect.
+    redirects: bool,
     from_parameters: bool,
 }
 
 impl HttpScope {
     pub(super) fn named_by_user() -> Self {
-        Self { registry: true, from_parameters: true, ..Self::default() }
+        Self { registry: true, redirects: true, from_parameters: true, ..Self::default() }
     }
 
     /// Whether a registry plugin may reach the registry of the call.
     pub fn registry(&self) -> bool {
         self.registry
+    }
+
+    /// Whether redirections may be followed to public places that nobody has named.
+    pub fn redirects(&self) -> bool {
+        self.redirects
     }
 
     /// The allow-list of a call whose parameters name `named`.
@@ -52,12 +59,13 @@ impl Scope for HttpScope {
 
     fn parse(value: &Value, side: Side) -> Result<Self, String> {
         let user = side != Side::Request;
-        let mut scope = Self { registry: user, from_parameters: user, ..Self::default() };
+        let mut scope = Self { registry: user, redirects: user, from_parameters: user, ..Self::default() };
         for item in list(value) {
             match item.as_str() {
                 Some("*") if side == Side::Allow => return Err("`*` allows nothing; write the hosts".to_owned()),
                 Some("*") => scope.any = true,
                 Some("registry") => scope.registry = true,
+                Some("redirects") => scope.redirects = true,
                 None if is_from_parameters(item) => scope.from_parameters = true,
                 _ => scope.rules.push(Rule::deserialize_value(item)?),
             }
@@ -66,7 +74,7 @@ impl Scope for HttpScope {
     }
 
     fn everything() -> Self {
-        Self { any: true, rules: Vec::new(), registry: true, from_parameters: true }
+        Self { any: true, rules: Vec::new(), registry: true, redirects: true, from_parameters: true }
     }
 
     fn both(&self, other: &Self) -> Self {
@@ -93,6 +101,7 @@ impl Scope for HttpScope {
             any: self.any && other.any,
             rules,
             registry: self.registry && other.registry,
+            redirects: self.redirects && other.redirects,
             from_parameters: self.from_parameters && other.from_parameters,
         }
     }
@@ -105,6 +114,9 @@ impl Scope for HttpScope {
         }
         if self.registry && !granted.registry {
             items.push(json!("registry"));
+        }
+        if self.redirects && !granted.redirects {
+            items.push(json!("redirects"));
         }
         if self.from_parameters && !granted.from_parameters {
             items.push(json!({ "from": "parameters" }));
@@ -158,7 +170,7 @@ impl RuleExt for Rule {
             Value::Object(_) => {
                 serde_json::from_value(value.clone()).map_err(|error| wrong(value, &format!("a rule: {error}")))
             }
-            _ => Err(wrong(value, "a URL, \"registry\" or {\"from\":\"parameters\"}")),
+            _ => Err(wrong(value, "a URL, \"registry\", \"redirects\" or {\"from\":\"parameters\"}")),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::pattern::{fits, narrower};
 use super::{Scope, Side, list, some_list, wrong};
 
 /// What is done.
@@ -50,10 +51,7 @@ impl ActionRule {
         };
         let pattern = match (&self.pattern, &other.pattern) {
             (None, pattern) | (pattern, None) => pattern.clone(),
-            (Some(one), Some(two)) if one == two => Some(one.clone()),
-            (Some(one), Some(two)) if !one.contains('*') && fits(two, one) => Some(one.clone()),
-            (Some(one), Some(two)) if !two.contains('*') && fits(one, two) => Some(two.clone()),
-            _ => return None,
+            (Some(one), Some(two)) => Some(narrower(one, two)?),
         };
         Some(Self { action, pattern })
     }
@@ -79,27 +77,6 @@ impl RegistriesScope {
         };
         self.any || self.rules.iter().any(allows)
     }
-}
-
-/// Glob: `*` any characters but `/`, `**` any. Patterns are written by hand and short; references are cut at a length
-/// that no registry takes.
-fn fits(pattern: &str, reference: &str) -> bool {
-    fn go(pattern: &[u8], text: &[u8], fuel: &mut u32) -> bool {
-        *fuel = fuel.saturating_sub(1);
-        if *fuel == 0 {
-            return false;
-        }
-        match pattern {
-            [] => text.is_empty(),
-            [b'*', b'*', rest @ ..] => (0..=text.len()).any(|skip| go(rest, &text[skip..], fuel)),
-            [b'*', rest @ ..] => {
-                let most = text.iter().position(|byte| *byte == b'/').unwrap_or(text.len());
-                (0..=most).any(|skip| go(rest, &text[skip..], fuel))
-            }
-            [byte, rest @ ..] => text.first() == Some(byte) && go(rest, &text[1..], fuel),
-        }
-    }
-    go(pattern.as_bytes(), reference.as_bytes(), &mut 100_000)
 }
 
 impl Scope for RegistriesScope {

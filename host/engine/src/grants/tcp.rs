@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use crate::http::Origin;
+
 use super::{Named, Scope, Side, is_from_parameters, list, some_list, wrong};
 
 /// `host:port`, `host:first-last`, `host:*`; the host a name, an address (IPv6 in brackets) or `*.` and a domain.
@@ -84,18 +86,27 @@ impl std::fmt::Display for TcpRule {
 pub struct TcpScope {
     any: bool,
     rules: Vec<TcpRule>,
+    /// The registry that a call is about.
+    registry: bool,
     from_parameters: bool,
 }
 
 impl TcpScope {
     pub(super) fn named_by_user() -> Self {
-        Self { from_parameters: true, ..Self::default() }
+        Self { registry: true, from_parameters: true, ..Self::default() }
     }
 
     /// The allow-list of a call whose parameters name `named`: hosts of URLs that are not HTTP, with any port,
-    /// because protocols such as FTP open more connections on ports of the server's choice.
-    pub fn rules(&self, named: &Named) -> Vec<TcpRule> {
+    /// because protocols such as FTP open more connections on ports of the server's choice. The same for the
+    /// `host[:port]` of the registry that the call is about.
+    pub fn rules(&self, named: &Named, registry: Option<&str>) -> Vec<TcpRule> {
         let mut rules = self.rules.clone();
+        if let Some(registry) = registry.filter(|_| self.registry)
+            && let Some(origin) = Origin::of_authority(false, registry)
+        {
+            let host = origin.host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            rules.push(TcpRule { host, ports: 1..=u16::MAX });
+        }
         if self.from_parameters {
             let host = |host: &String| host.trim_start_matches('[').trim_end_matches(']').to_owned();
             rules.extend(named.hosts.iter().map(|name| TcpRule { host: host(name), ports: 1..=u16::MAX }));
@@ -108,21 +119,23 @@ impl Scope for TcpScope {
     const CLASS: &'static str = "tcp";
 
     fn parse(value: &Value, side: Side) -> Result<Self, String> {
-        let mut scope = Self { from_parameters: side != Side::Request, ..Self::default() };
+        let user = side != Side::Request;
+        let mut scope = Self { registry: user, from_parameters: user, ..Self::default() };
         for item in list(value) {
             match item.as_str() {
                 Some("*") if side == Side::Allow => return Err("`*` allows nothing; write the hosts".to_owned()),
                 Some("*") => scope.any = true,
+                Some("registry") => scope.registry = true,
                 Some(text) => scope.rules.push(text.parse()?),
                 None if is_from_parameters(item) => scope.from_parameters = true,
-                None => return Err(wrong(item, "`host:port` or {\"from\":\"parameters\"}")),
+                None => return Err(wrong(item, "`host:port`, \"registry\" or {\"from\":\"parameters\"}")),
             }
         }
         Ok(scope)
     }
 
     fn everything() -> Self {
-        Self { any: true, rules: Vec::new(), from_parameters: true }
+        Self { any: true, rules: Vec::new(), registry: true, from_parameters: true }
     }
 
     fn both(&self, other: &Self) -> Self {
@@ -135,7 +148,12 @@ impl Scope for TcpScope {
             rules.extend(other.rules.iter().cloned());
         }
         rules.dedup();
-        Self { any: self.any && other.any, rules, from_parameters: self.from_parameters && other.from_parameters }
+        Self {
+            any: self.any && other.any,
+            rules,
+            registry: self.registry && other.registry,
+            from_parameters: self.from_parameters && other.from_parameters,
+        }
     }
 
     fn missing(&self, granted: &Self) -> Option<Value> {
@@ -143,6 +161,9 @@ impl Scope for TcpScope {
         let mut items: Vec<Value> = self.rules.iter().filter(open).map(|rule| json!(rule.to_string())).collect();
         if self.any && granted.rules.is_empty() {
             items.push(json!("HOST:PORT"));
+        }
+        if self.registry && !granted.registry {
+            items.push(json!("registry"));
         }
         if self.from_parameters && !granted.from_parameters {
             items.push(json!({ "from": "parameters" }));

@@ -37,7 +37,7 @@ fn a_request_alone_grants_nothing() {
     );
     let granted = grants(&all, json!({}), json!({}));
     let named = Named::default();
-    assert!(granted.0.http.rules(&named).is_empty() && granted.0.tcp.rules(&named).is_empty());
+    assert!(granted.0.http.rules(&named).is_empty() && granted.0.tcp.rules(&named, None).is_empty());
     assert!(granted.0.service.services().is_empty() && !granted.0.secrets.allows("TOKEN", &named));
     assert!(granted.0.fs.mounts().next().is_none() && !granted.0.run.0 && !granted.0.state.0);
     assert!(!granted.0.registries.allows(Action::Push, "x") && !granted.0.registries.allows(Action::Resolve, "x"));
@@ -131,7 +131,7 @@ fn what_parameters_name_needs_the_request() {
     let granted = grants(&asked, json!({ "http": "https://other.example" }), json!({}));
     let http: Vec<_> = granted.0.http.rules(&named).iter().map(ToString::to_string).collect();
     assert_eq!(http, ["https://git.example"], "and not the cloud's metadata service");
-    assert_eq!(granted.0.tcp.rules(&named)[0].to_string(), "ftp.example:*");
+    assert_eq!(granted.0.tcp.rules(&named, None)[0].to_string(), "ftp.example:*");
     assert!(granted.0.secrets.allows("T", &named) && !granted.0.secrets.allows("U", &named));
     let granted = grants(&[], json!({}), json!({}));
     assert!(granted.0.http.rules(&named).is_empty() && !granted.0.secrets.allows("T", &named));
@@ -148,7 +148,27 @@ fn tcp_ports_and_hosts() {
     assert!(rule("*.a.example:*").unwrap().matches_host("x.a.example"));
     assert!(!rule("*.a.example:*").unwrap().matches_host("a.example"));
     let granted = grants(&[request("tcp", json!("a.example:20-30"))], json!({ "tcp": "a.example:25-40" }), json!({}));
-    assert_eq!(granted.0.tcp.rules(&Named::default())[0].to_string(), "a.example:25-30");
+    assert_eq!(granted.0.tcp.rules(&Named::default(), Some("r.example:21"))[0].to_string(), "a.example:25-30");
+    assert_eq!(granted.0.tcp.rules(&Named::default(), Some("r.example:21")).len(), 1, "it was not asked for");
+    let registry = grants(&[request("tcp", json!("registry"))], json!({}), json!({}));
+    assert_eq!(registry.0.tcp.rules(&Named::default(), Some("r.example:21"))[0].to_string(), "r.example:*");
+    assert!(registry.0.tcp.rules(&Named::default(), None).is_empty());
+}
+
+#[test]
+fn sources_by_url() {
+    let asked = request("sources", json!(["**"]));
+    let granted = grants(&[asked], json!({ "sources": "https://a.example/**" }), json!({}));
+    let allows = |url: &str| granted.0.sources.allows(url);
+    assert!(allows("https://a.example/x/y") && !allows("https://b.example/x") && !allows("http://a.example/x"));
+    let nothing = grants(&[request("sources", json!(["**"]))], json!({}), json!({}));
+    assert!(!nothing.0.sources.allows("https://a.example/"));
+}
+
+#[test]
+fn redirections_need_the_request() {
+    assert!(grants(&[request("http", json!("redirects"))], json!({}), json!({})).0.http.redirects());
+    assert!(!grants(&[request("http", json!("https://a.example"))], json!({}), json!({})).0.http.redirects());
 }
 
 #[test]

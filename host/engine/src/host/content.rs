@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use cooperage_solve::{Error, ErrorKind};
+use cooperage_store::layers::{Archive, FileAt};
 use cooperage_store::{BlobWriter, Descriptor};
 use wasmtime::component::Resource;
 
@@ -24,11 +25,51 @@ pub struct Writer {
     broken: Option<Error>,
 }
 
-/// Gives bytes of a blob.
+/// Gives bytes of a blob or of a file of a tree.
 pub struct Reader {
-    file: File,
+    from: From,
     size: u64,
     position: u64,
+}
+
+enum From {
+    Blob(File),
+    Tree(FileAt),
+}
+
+impl Reader {
+    pub(crate) fn of_tree(file: FileAt) -> Self {
+        Self { size: file.size(), from: From::Tree(file), position: 0 }
+    }
+}
+
+/// An archive that the host makes while the guest reads it.
+pub struct GuestArchive(std::sync::Arc<std::sync::Mutex<Archive>>);
+
+impl GuestArchive {
+    pub(crate) fn new(archive: Archive) -> Self {
+        Self(std::sync::Arc::new(std::sync::Mutex::new(archive)))
+    }
+}
+
+impl content::HostArchive for State {
+    async fn read(&mut self, this: Resource<GuestArchive>, max: u32) -> Answer<Vec<u8>> {
+        let archive = self.table.get(&this)?.0.clone();
+        let most = usize::try_from(max.clamp(1, LARGEST_READ)).unwrap_or(1);
+        // What makes the archive may wait for the disk.
+        let next = blocking(move || {
+            let mut archive = archive.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            Ok(archive.next_bytes(most)?)
+        });
+        answer(next.await)
+    }
+
+    async fn drop(&mut self, this: Resource<GuestArchive>) -> wasmtime::Result<()> {
+        let archive = self.table.delete(this)?;
+        // Waits for the thread that makes it.
+        tokio::task::spawn_blocking(move || drop(archive));
+        Ok(())
+    }
 }
 
 impl content::Host for State {
@@ -39,7 +80,7 @@ impl content::Host for State {
             let file = store?.blobs().open(&digest)?;
             let file = file.ok_or_else(|| Error::not_found(format!("the store does not have {digest}")))?;
             let size = file.metadata().map_err(|error| Error::io("look at a blob", &error))?.len();
-            Ok(Reader { file, size, position: 0 })
+            Ok(Reader { from: From::Blob(file), size, position: 0 })
         });
         match opened.await {
             Ok(reader) => Ok(Ok(self.push(reader)?)),
@@ -163,10 +204,13 @@ impl content::HostReader for State {
 }
 
 fn read(reader: &mut Reader, bytes: &mut [u8]) -> Result<usize, Error> {
-    let length =
-        reader.file.read_at(bytes, reader.position).map_err(|error| Error::io("read from the store", &error))?;
+    let read = match &reader.from {
+        From::Blob(file) => file.read_at(bytes, reader.position),
+        From::Tree(file) => file.read_at(bytes, reader.position),
+    };
+    let length = read.map_err(|error| Error::io("read from the store", &error))?;
     if length == 0 && !bytes.is_empty() {
-        return Err(Error::internal("a blob of the store has become shorter"));
+        return Err(Error::new(ErrorKind::Conflict, "what is read has become shorter meanwhile"));
     }
     reader.position += length as u64;
     Ok(length)

@@ -8,10 +8,15 @@ use crate::bindings::imports::cooperage::plugin::trees;
 /// A process without what can be wrong with it.
 pub(super) fn process(process: trees::Process) -> Result<Process, Error> {
     let (mut hostname, mut shm_size) = (None, None);
+    let mut limits = cooperage_solve::Limits::default();
     for (name, value) in process.options {
         match name.as_str() {
             "hostname" => hostname = Some(value),
             "shm-size" => shm_size = Some(size(&name, &value)?),
+            "memory" => limits.memory = Some(size(&name, &value)?),
+            "cpus" => limits.cpus = Some(processors(&name, &value)?),
+            "pids" => limits.pids = Some(size(&name, &value)?),
+            "timeout" => limits.timeout = Some(std::time::Duration::from_millis(size(&name, &value)?)),
             _ => return Err(unknown("a process", &name)),
         }
     }
@@ -24,7 +29,7 @@ pub(super) fn process(process: trees::Process) -> Result<Process, Error> {
         trees::Network::Host => Network::Host,
     };
     let trees::Process { args, env, cwd, user, stdin, .. } = trees::Process { options: Vec::new(), ..process };
-    Ok(Process { args, env, cwd, user, network, stdin, hostname, shm_size })
+    Ok(Process { args, env, cwd, user, network, stdin, hostname, shm_size, limits })
 }
 
 /// Copy options without what can be wrong with them.
@@ -119,7 +124,7 @@ impl Options {
     }
 }
 
-fn unknown(what: &str, name: &str) -> Error {
+pub(super) fn unknown(what: &str, name: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{what} has no option `{name}`")).hint("a newer coop may know it")
 }
 
@@ -133,7 +138,12 @@ fn number(name: &str, value: &str) -> Result<u32, Error> {
 }
 
 fn size(name: &str, value: &str) -> Result<u64, Error> {
-    value.parse().map_err(|_| Error::invalid(format!("{name}: `{value}` is not a number of bytes")))
+    value.parse().map_err(|_| Error::invalid(format!("{name}: `{value}` is not a whole number")))
+}
+
+fn processors(name: &str, value: &str) -> Result<f64, Error> {
+    let number = value.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| Error::invalid(format!("{name}: `{value}` is not a number of processors")))
 }
 
 fn boolean(name: &str, value: &str) -> Result<bool, Error> {

@@ -3,12 +3,14 @@
 use cooperage_solve::{Error, ErrorKind, Outcome, Step};
 use cooperage_store::Descriptor;
 use serde_json::json;
+use wasmtime::component::Resource;
 
 use crate::bindings::imports::cooperage::plugin::registries;
 use crate::bindings::wit;
 use crate::convert::{descriptor_to_wit, platform_from_wit};
 use crate::grants::Action;
 use crate::host::answer;
+use crate::host::content::GuestArchive;
 use crate::instance::{Answer, State};
 use crate::output::visible;
 use crate::ports::Registries;
@@ -41,6 +43,25 @@ impl registries::Host for State {
         let platform = platform.map(platform_from_wit);
         let pulled = port.pull(&reference, platform.as_ref(), &step).await;
         answer(ended(step, pulled))
+    }
+
+    async fn save(&mut self, image: String, format: String, name: Option<String>) -> Answer<Resource<GuestArchive>> {
+        let docker = match format.as_str() {
+            "docker" => true,
+            "oci" => false,
+            other => {
+                let message = format!("there is no archive format `{other}`");
+                return answer(Err(Error::new(ErrorKind::Unsupported, message).hint("there are oci and docker")));
+            }
+        };
+        let saved = match self.may_move(Action::Pull, &image) {
+            Ok(port) => port.save(&image, docker, name.as_deref()).await,
+            Err(error) => Err(error),
+        };
+        match saved {
+            Ok(archive) => Ok(Ok(self.push(GuestArchive::new(archive))?)),
+            Err(error) => answer(Err(error)),
+        }
     }
 
     async fn resolve(&mut self, reference: String) -> Answer<wit::Descriptor> {

@@ -4,10 +4,12 @@ use cooperage_solve::{Error, ErrorKind, FileInfo, FileKind, Selection, Tree};
 use serde_json::json;
 use wasmtime::component::Resource;
 
+use super::content::{GuestArchive, Reader};
 use super::images::GuestBase;
 use super::operation::{self, MountRequest};
 use crate::bindings::imports::cooperage::plugin::trees::{self, CopyOptions, Origin};
-use crate::convert::origin_from_wit;
+use crate::bindings::wit;
+use crate::convert::{digest_from_wit, origin_from_wit};
 use crate::host::{answer, elsewhere};
 use crate::instance::{Answer, State};
 use crate::limits::{Limit, LimitHit};
@@ -139,6 +141,27 @@ impl trees::HostTree for State {
         Ok(Ok(self.push(GuestTree::given(Tree::context(name, selection)))?))
     }
 
+    fn fetch(&mut self, url: String, parameters: String, origin: Origin) -> Answer<Resource<GuestTree>> {
+        self.count(url.len() + parameters.len() + origin.name.len() + origin.created_by.len())?;
+        match self.source_request(url, parameters) {
+            Ok(request) => Ok(Ok(self.push(GuestTree::given(Tree::source(request, origin_from_wit(origin))))?)),
+            Err(error) => answer(Err(error)),
+        }
+    }
+
+    async fn layers(&mut self, layers: Vec<wit::Descriptor>) -> Answer<Resource<GuestTree>> {
+        self.count(layers.len() * 128)?;
+        let build = self.build();
+        let imported = elsewhere(async move {
+            let digests = layers.iter().map(|layer| digest_from_wit(&layer.digest)).collect::<Result<_, _>>()?;
+            build?.import_layers(digests).await
+        });
+        match imported.await {
+            Ok(tree) => Ok(Ok(self.push(GuestTree::given(tree))?)),
+            Err(error) => answer(Err(error)),
+        }
+    }
+
     fn copy(
         &mut self,
         this: Resource<GuestTree>,
@@ -221,6 +244,35 @@ impl trees::HostTree for State {
         let tree = self.table.get(&this)?.tree();
         let (build, max) = (self.build(), max.min(self.limits.read_file));
         answer(elsewhere(async move { build?.read_file(&tree?, &path, max).await }).await)
+    }
+
+    async fn open(&mut self, this: Resource<GuestTree>, path: String) -> Answer<Resource<Reader>> {
+        let tree = self.table.get(&this)?.tree();
+        let build = self.build();
+        match elsewhere(async move { build?.open_file(&tree?, &path).await }).await {
+            Ok(file) => Ok(Ok(self.push(Reader::of_tree(file))?)),
+            Err(error) => answer(Err(error)),
+        }
+    }
+
+    async fn pack(
+        &mut self,
+        this: Resource<GuestTree>,
+        options: Vec<(String, String)>,
+    ) -> Answer<Resource<GuestArchive>> {
+        let tree = self.table.get(&this)?.tree();
+        let build = self.build();
+        let mut path = "/".to_owned();
+        for (name, value) in options {
+            if name != "path" {
+                return answer(Err(operation::unknown("packing", &name)));
+            }
+            path = value;
+        }
+        match elsewhere(async move { build?.pack(&tree?, &path).await }).await {
+            Ok(archive) => Ok(Ok(self.push(GuestArchive::new(archive))?)),
+            Err(error) => answer(Err(error)),
+        }
     }
 
     async fn entries(&mut self, this: Resource<GuestTree>, path: String) -> Answer<Vec<trees::FileInfo>> {

@@ -120,6 +120,10 @@ impl Client {
         })))
     }
 
+    pub(super) fn connector(&self) -> &Connector {
+        &self.0.connector
+    }
+
     /// The settings it was made with.
     pub fn settings(&self) -> &Settings {
         &self.0.settings

@@ -92,7 +92,7 @@ impl Connector {
         Ok(Opened { stream, peer })
     }
 
-    async fn look_up(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+    pub(super) async fn look_up(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
         if let Some(address) = literal(host) {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
@@ -144,7 +144,7 @@ pub(crate) fn admitted(all: Vec<SocketAddr>, origin: &Origin, reach: Reach) -> R
 }
 
 /// Tries all addresses, each a little after the one before, and takes the first that answers.
-async fn race(addresses: Vec<SocketAddr>, peer: &str) -> Result<TcpStream, Error> {
+pub(super) async fn race(addresses: Vec<SocketAddr>, peer: &str) -> Result<TcpStream, Error> {
     let mut attempts = FuturesUnordered::new();
     for (i, address) in addresses.into_iter().enumerate() {
         let delay = STAGGER * u32::try_from(i).unwrap_or(u32::MAX);
@@ -188,7 +188,7 @@ async fn tunnel(tcp: &mut TcpStream, proxy: &Proxy, origin: &Origin) -> Result<(
     }
 }
 
-fn tls_error(error: &io::Error, origin: &Origin) -> Error {
+pub(super) fn tls_error(error: &io::Error, origin: &Origin) -> Error {
     let peer = origin.authority();
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
     match inner {

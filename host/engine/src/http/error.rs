@@ -156,6 +156,23 @@ fn is_reset(error: &hyper::Error) -> bool {
     false
 }
 
+/// For connections that speak another protocol.
+impl From<Error> for cooperage_solve::Error {
+    fn from(error: Error) -> Self {
+        use cooperage_solve::ErrorKind;
+        let kind = match &error {
+            Error::Denied(_) | Error::AddressDenied { .. } => ErrorKind::Denied,
+            Error::InvalidRequest(_) | Error::Configuration { .. } => ErrorKind::InvalidInput,
+            _ => ErrorKind::Unavailable,
+        };
+        let made = Self::new(kind, error.to_string());
+        match error {
+            Error::Tls { hint: Some(hint), .. } => made.hint(hint),
+            _ => made,
+        }
+    }
+}
+
 impl From<Error> for wasmtime_wasi_http::Error {
     /// Keeps the class where WASI has one, so that a guest can tell a passing fault from a refusal, and the text
     /// where the class has room for it.

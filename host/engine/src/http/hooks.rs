@@ -10,7 +10,7 @@ use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::Error;
 use super::client::{Client, SendOptions};
-use super::learned::Learned;
+use super::learned::{Learned, Redirects};
 use super::rule::{Origin, Rule, allows_path};
 
 /// A name that stands for a unix socket of this machine, for instance a container engine's.
@@ -35,6 +35,8 @@ pub struct HttpGrants {
     pub services: Vec<Service>,
     /// For a registry plugin: the registry of this call, `host[:port]`, and whether it is reached without TLS.
     pub registry: Option<(String, bool)>,
+    /// Whether GET and HEAD may follow redirections to public places that no grant names.
+    pub redirects: bool,
     /// For a registry plugin: what its call finds out about TLS.
     pub tls_trouble: Arc<OnceLock<TlsTrouble>>,
 }
@@ -52,6 +54,7 @@ pub struct Hooks {
     client: Client,
     grants: Arc<HttpGrants>,
     learned: Option<Arc<Mutex<Learned>>>,
+    redirects: Option<Arc<Mutex<Redirects>>>,
 }
 
 type Answer = (Response<WasiBody>, Sent);
@@ -61,7 +64,8 @@ impl Hooks {
     /// Grants nothing beyond `grants`.
     pub fn new(client: Client, grants: HttpGrants) -> Self {
         let learned = grants.registry.as_ref().and_then(|(host, plain_http)| Learned::new(host, *plain_http));
-        Self { client, grants: Arc::new(grants), learned: learned.map(|l| Arc::new(Mutex::new(l))) }
+        let redirects = grants.redirects.then(|| Arc::new(Mutex::default()));
+        Self { client, grants: Arc::new(grants), learned: learned.map(|l| Arc::new(Mutex::new(l))), redirects }
     }
 
     /// Sends a request if a grant covers it.
@@ -71,6 +75,7 @@ impl Hooks {
         timeouts: Option<RequestOptions>,
     ) -> Result<Response<WasiBody>, Error> {
         let origin = Origin::of(request.uri()).ok_or_else(|| Error::not_a_url(request.uri()))?;
+        let method = request.method().clone();
         let mut options = self.allowed(&origin, &request)?;
         if let Some(timeouts) = timeouts {
             options.connect_timeout = timeouts.connect_timeout;
@@ -92,6 +97,9 @@ impl Hooks {
             if learned.reach(&origin).is_some() {
                 learned.note(&origin, &answer);
             }
+        }
+        if let Some(redirects) = self.redirects.as_ref().filter(|_| options.socket.is_none()) {
+            redirects.lock().expect("not poisoned").note(&origin, &method, &answer);
         }
         Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
@@ -136,7 +144,8 @@ impl Hooks {
             return Ok(SendOptions::to(rule.reach()));
         }
         let learned = self.learned.as_ref().and_then(|l| l.lock().expect("not poisoned").reach(origin));
-        learned.map(SendOptions::to).ok_or_else(|| self.denied(origin, method, path))
+        let pointed = || self.redirects.as_ref()?.lock().expect("not poisoned").reach(origin, method);
+        learned.or_else(pointed).map(SendOptions::to).ok_or_else(|| self.denied(origin, method, path))
     }
 
     fn denied(&self, origin: &Origin, method: &::http::Method, path: &str) -> Error {

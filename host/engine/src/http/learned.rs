@@ -6,7 +6,7 @@
 //! user's firewall, or at the machine's metadata service: what is learned is therefore held to https and to
 //! public addresses, unless the registry itself is as near.
 
-use ::http::{HeaderMap, Response, StatusCode, header};
+use ::http::{HeaderMap, Method, Response, StatusCode, header};
 
 use super::address::{AddressKind, Reach, is_loopback_host};
 use super::client::Peer;
@@ -77,6 +77,34 @@ impl Learned {
             self.origins.push(origin);
         }
     }
+}
+
+/// Where allowed origins have redirected GET and HEAD in one call: a download begins at a place that the user named and
+/// ends at one that its server names. That is held to public addresses, and TLS is never given up.
+#[derive(Debug, Default)]
+pub(crate) struct Redirects(Vec<Origin>);
+
+impl Redirects {
+    /// Which addresses a request may reach; none if nobody has pointed there.
+    pub fn reach(&self, origin: &Origin, method: &Method) -> Option<Reach> {
+        (is_reading(method) && self.0.contains(origin)).then_some(Reach::PUBLIC)
+    }
+
+    /// Takes note of where an answer of an allowed origin points.
+    pub fn note(&mut self, origin: &Origin, method: &Method, answer: &Response<impl Sized>) {
+        if !is_reading(method) || !answer.status().is_redirection() || self.0.len() >= MOST {
+            return;
+        }
+        let location = answer.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+        let Some(target) = location.and_then(|url| url.parse().ok()).and_then(|uri| Origin::of(&uri)) else { return };
+        if (target.https || !origin.https) && !self.0.contains(&target) {
+            self.0.push(target);
+        }
+    }
+}
+
+fn is_reading(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
 }
 
 /// The realms of all bearer challenges. One header may hold several challenges, and quoted strings may hold commas.
@@ -196,6 +224,20 @@ mod tests {
         let mut local = Learned::new("localhost:5000", true).unwrap();
         local.note(&origin("http://localhost:5000"), &answer(307, &[("location", "http://10.0.0.5/")], None));
         assert_eq!(local.reach(&origin("http://10.0.0.5/")), Some(Reach::LOOPBACK));
+    }
+
+    #[test]
+    fn redirections_of_reading_requests_lead_to_public_places() {
+        let (first, next) = (origin("https://a.example"), origin("https://cdn.example"));
+        let to = |url: &str| answer(302, &[("location", url)], None);
+        let mut redirects = Redirects::default();
+        redirects.note(&first, &Method::POST, &to("https://cdn.example/x"));
+        redirects.note(&first, &Method::GET, &answer(200, &[("location", "https://cdn.example/x")], None));
+        redirects.note(&first, &Method::GET, &to("http://cdn.example/x"));
+        assert_eq!(redirects.reach(&next, &Method::GET), None);
+        redirects.note(&first, &Method::GET, &to("https://cdn.example/x"));
+        assert_eq!(redirects.reach(&next, &Method::GET), Some(Reach::PUBLIC));
+        assert_eq!(redirects.reach(&next, &Method::PUT), None);
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn roles_of(exports: &[&str]) -> Result<Roles, Vec<Misfit>> {
 fn roles_are_what_is_exported() {
     let found =
         roles_of(&["cooperage:plugin/plugin@0.1.0", "cooperage:plugin/task@0.1.0", "cooperage:plugin/builder@0.1.0"]);
-    assert_eq!(found, Ok(Roles { builder: true, task: true, registry: false }));
+    assert_eq!(found, Ok(Roles { builder: true, task: true, ..Roles::default() }));
     let text =
         |exports: &[&str]| roles_of(exports).unwrap_err().iter().map(ToString::to_string).collect::<Vec<_>>().join("|");
     assert!(text(&["wasi:cli/run@0.2.0"]).contains("it is no Cooperage plugin"));

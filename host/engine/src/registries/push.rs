@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cooperage_solve::{Error, ErrorKind, Outcome, Step};
+use cooperage_store::layers::Archive;
 use cooperage_store::{Descriptor, Digest, Platform, Reference, Store, media_types};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
@@ -50,6 +51,22 @@ impl Registries for RegistryService {
 
     async fn pull(&self, reference: &str, platform: Option<&Platform>, step: &Step) -> Result<Descriptor, Error> {
         fetch::image(&self.0, &reference.parse()?, platform, step).await
+    }
+
+    async fn save(&self, image: &str, docker: bool, name: Option<&str>) -> Result<Archive, Error> {
+        let inner = &self.0;
+        let owned = image.to_owned();
+        let parts = inner.with_store(move |store| collect(store, &owned)).await?;
+        // Layers of bases may lie only at their registry.
+        for blob in parts.blobs.values() {
+            let digest = blob.digest;
+            if inner.with_store(move |store| Ok(store.blobs().size(&digest)?)).await?.is_none() {
+                fetch::blob_from_anywhere(inner, blob, None).await?;
+            }
+        }
+        let own = (!image.starts_with("sha256:")).then_some(image);
+        let names: Vec<Reference> = name.or(own).map(str::parse).transpose()?.into_iter().collect();
+        Ok(inner.store.stream_archive(parts.top, names, docker))
     }
 
     async fn resolve(&self, reference: &str) -> Result<Descriptor, Error> {

@@ -141,6 +141,7 @@ impl House {
             userxattr: true,
             privileged: false,
             images: Arc::new(NoImages),
+            sources: Arc::new(cooperage_solve::NoSources),
             contexts: BTreeMap::new(),
             secrets: Secrets::default(),
             network: Network::None,

@@ -26,6 +26,7 @@ pub(super) enum Content {
 }
 
 /// Content ready to be read.
+#[derive(Debug)]
 pub(super) enum Opened {
     Bytes(Cursor<Vec<u8>>),
     File(File),

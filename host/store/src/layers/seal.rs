@@ -5,7 +5,7 @@ use super::meta::{Meta, SealedAs};
 use super::{LayerId, Layers, Seal, Sealed};
 use crate::layer::entry::Kind;
 use crate::layer::{Compression, Toc, compress, fault, tarball};
-use crate::{Descriptor, Digest, Error, Result};
+use crate::{Descriptor, Digest, Error, Result, media_types};
 
 impl Layers {
     /// The blob of a layer, made from its directory if there is none yet. A layer that came from outside keeps the blob it
@@ -18,6 +18,11 @@ impl Layers {
         let mut meta = self.meta(id)?;
         if let Some(sealed) = self.sealed(&meta, id, seal)? {
             return Ok(sealed);
+        }
+        if let Some(blob) = meta.blob.clone().filter(|blob| is_from_outside(&meta, blob)) {
+            meta.blob = Some(self.compress(id, &blob, seal.compression)?);
+            meta.write(&self.path(id))?;
+            return Ok(Sealed { descriptor: meta.blob.unwrap_or(blob), diff_id: id.0 });
         }
         let toc = self.toc(id)?;
         let contents = self.contents_of(id, &toc)?;
@@ -37,10 +42,28 @@ impl Layers {
         {
             return Ok(None);
         }
+        if is_from_outside(meta, blob) && seal.compression != Compression::None {
+            return Ok(None);
+        }
         if meta.sealed.is_some() && self.inner.blobs.size(&blob.digest)?.is_none() {
             return Ok(None);
         }
         Ok(Some(Sealed { descriptor: blob.clone(), diff_id }))
+    }
+
+    /// Compresses a tar stream that came from outside as it is: it keeps its diff id.
+    fn compress(&self, id: &LayerId, plain: &Descriptor, compression: Compression) -> Result<Descriptor> {
+        let mut file = self.blob(plain)?;
+        let what = format!("the layer {}", plain.digest);
+        let writer = self.inner.blobs.writer()?;
+        let (_, made) = compress::compress(writer, compression, self.inner.threads, |out| {
+            std::io::copy(&mut file, out).map_err(fault::io("compressing", &what))
+        })?;
+        if made.diff_id != id.0 {
+            return Err(Error::DigestMismatch { what, expected: id.0, actual: made.diff_id });
+        }
+        let (digest, size) = made.blob.commit(None)?;
+        Ok(Descriptor::new(compression.media_type(), digest, size))
     }
 
     pub(super) fn record(&self, meta: &mut Meta, sealed: &Sealed, seal: Seal, toc: &Toc) {
@@ -77,6 +100,11 @@ impl Layers {
         let descriptor = Descriptor::new(seal.compression.media_type(), digest, size);
         Ok(Sealed { descriptor, diff_id: made.diff_id })
     }
+}
+
+/// Whether a blob is the plain tar stream of a layer that somebody else made.
+fn is_from_outside(meta: &Meta, blob: &Descriptor) -> bool {
+    meta.sealed.is_none() && blob.media_type == media_types::LAYER && meta.diff_id == Some(blob.digest)
 }
 
 /// Compares what was read of a file with what was known of it.

@@ -79,7 +79,7 @@ impl Layers {
     }
 
     /// Where each entry's content is, in the table's order.
-    fn contents(&self, toc: &Toc, sources: Vec<Source>) -> Result<Vec<Content>> {
+    pub(super) fn contents(&self, toc: &Toc, sources: Vec<Source>) -> Result<Vec<Content>> {
         let mut contents = vec![Content::Empty; toc.len()];
         let mut by_layer: HashMap<LayerId, Vec<(usize, Vec<u8>)>> = HashMap::new();
         for (index, (entry, source)) in toc.iter().zip(sources).enumerate() {
@@ -137,7 +137,7 @@ impl Layers {
 }
 
 /// Sorts entries into a table, and their sources beside it. Hard links come to follow the file they name.
-fn arrange(mut entries: Vec<(Entry, Source)>) -> Result<(Toc, Vec<Source>)> {
+pub(super) fn arrange(mut entries: Vec<(Entry, Source)>) -> Result<(Toc, Vec<Source>)> {
     for (entry, _) in &entries {
         let what = || display(&entry.path);
         if !is_valid_path(&entry.path) {

@@ -5,3 +5,4 @@ mod hostile;
 mod overlay;
 mod round_trip;
 mod shared;
+mod stream;

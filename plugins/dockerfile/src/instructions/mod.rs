@@ -143,6 +143,8 @@ pub struct Copy {
     pub exclude: Vec<String>,
     /// `--checksum`
     pub checksum: Option<Word>,
+    /// `--keep-git-dir`
+    pub keep_git_dir: bool,
     /// `--unpack`
     pub unpack: Option<bool>,
 }

@@ -238,6 +238,7 @@ fn copy(node: &Node, add: bool) -> Result<Copy, Fault> {
         parents: flags.switch("parents").unwrap_or(false),
         exclude: flags.values("exclude").into_iter().map(|word| word.text).collect(),
         checksum: flags.value("checksum"),
+        keep_git_dir: flags.switch("keep-git-dir").unwrap_or(false),
         unpack: flags.switch("unpack"),
     };
     for source in sources {

@@ -1,8 +1,9 @@
 //! COPY and ADD.
 
 use super::graph::Planned;
+use super::remote;
 use super::stage::{Builder, State};
-use crate::backend::{Backend, CopyOperation, Operation, Origin};
+use crate::backend::{Backend, CopyOperation, Operation, Origin, Source};
 use crate::fault::Fault;
 use crate::instructions::{Copy, Step};
 use crate::parser::Word;
@@ -14,13 +15,23 @@ impl<B: Backend> Builder<'_, '_, B> {
     pub fn copy(&mut self, state: &mut State<B::Tree>, planned: &Planned, copy: &Copy) -> Result<(), Fault> {
         let step = &*planned.step;
         let mut sources = Vec::with_capacity(copy.sources.len());
+        let mut urls = Vec::new();
         for source in &copy.sources {
             let text = self.expand(state, step, source)?;
-            local(copy.add, &text).map_err(|fault| fault.at(source.span))?;
+            if let Some(remote) = remote::read(&text).map_err(|fault| fault.at(source.span))? {
+                if !copy.add {
+                    let fault = Fault::invalid(format!("a source of COPY cannot be a URL: {text}"));
+                    return Err(fault.hint("ADD can fetch it").at(source.span));
+                }
+                urls.push(remote);
+            }
             sources.push(text);
         }
-        if let Some(checksum) = &copy.checksum {
-            return Err(Fault::invalid("--checksum needs the URL of a file as its only source").at(checksum.span));
+        let checksum = self.option(state, step, &copy.checksum)?;
+        if let Some(word) = &copy.checksum
+            && (urls.len() != 1 || sources.len() != 1)
+        {
+            return Err(Fault::invalid("--checksum needs a URL as its only source").at(word.span));
         }
         let destination = self.expand(state, step, &copy.destination)?;
         let owner = self.option(state, step, &copy.chown)?;
@@ -48,6 +59,21 @@ impl<B: Backend> Builder<'_, '_, B> {
             link: copy.link,
             unpack: copy.unpack.unwrap_or(copy.add),
         };
+        for remote in &urls {
+            let parameters = remote.parameters(checksum.as_deref(), copy.keep_git_dir);
+            let fetch = Origin { name: format!("{} (fetch)", origin.name), ..origin.clone() };
+            let url = Source::Url { url: &remote.url, parameters: &parameters, origin: &fetch };
+            let from = self.outside.backend.source(url)?;
+            let unpack = copy.unpack.unwrap_or(false) && !remote.is_git;
+            let paths = vec![escape(&remote.path())];
+            self.apply(
+                state,
+                Operation::Copy(CopyOperation { unpack, parents: false, ..template(from, paths) }),
+                &origin,
+            );
+        }
+        let sources: Vec<String> =
+            sources.into_iter().filter(|source| !urls.iter().any(|remote| remote.url == *source)).collect();
         if !sources.is_empty() {
             let from = match planned.references.first() {
                 Some(Some(root)) => self.tree(root)?,
@@ -128,20 +154,6 @@ fn created_by(copy: &Copy, sources: &[String], destination: &str, owner: Option<
         message += &format!(" <<{}", inline.name);
     }
     message + " " + destination
-}
-
-/// Refuses what is not a path.
-fn local(add: bool, source: &str) -> Result<(), Fault> {
-    let lower = source.to_ascii_lowercase();
-    let scheme =
-        ["http://", "https://", "git://", "ssh://", "ftp://"].into_iter().find(|scheme| lower.starts_with(scheme));
-    let scp = source.strip_prefix("git@").is_some_and(|rest| rest.contains(':'));
-    match (scheme.is_some() || scp, add) {
-        (false, _) => Ok(()),
-        (true, true) => Err(Fault::unsupported(format!("ADD of a URL is not supported: {source}"))
-            .hint("fetch it in a RUN, or in a step of the flow before this build, and COPY it")),
-        (true, false) => Err(Fault::invalid(format!("a source of COPY cannot be a URL: {source}"))),
-    }
 }
 
 /// Octal up to 07777, or symbolic like `u=rwX,go+r-w`.

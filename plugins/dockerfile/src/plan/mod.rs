@@ -5,6 +5,7 @@ mod graph;
 mod meta;
 mod names;
 mod outside;
+mod remote;
 mod run;
 mod scope;
 mod stage;

@@ -407,7 +407,8 @@ fn references_must_exist_and_come_before() {
     check("FROM a\nCOPY --from=1 a b", "no stage 1");
     check("FROM a\nCOPY --from=$X a b", "does not expand");
     check("FROM --platform=a/b/c/d x", "invalid platform");
-    check("FROM a\nADD https://x/y /z", "not supported");
+    check("FROM a\nADD git@x:y/z.git /z", "only HTTP");
+    check("FROM a\nADD --checksum=sha256:00 https://x/y a /z/", "only source");
     check("FROM a\nCOPY https://x/y /z", "cannot be a URL");
     check("FROM a\nCOPY --chmod=9 a b", "invalid --chmod");
     check("FROM a\nEXPOSE 99999", "invalid port");
@@ -417,6 +418,29 @@ fn references_must_exist_and_come_before() {
     check("FROM a\nRUN []", "needs a command");
     check("FROM a\nRUN --mount=target=/ x", "cannot be /");
     check("FROM missing", "does not exist");
+}
+
+#[test]
+fn urls_are_fetched_and_copied() {
+    let text = "FROM a\nARG V=1\nADD --chmod=755 --checksum=sha256:00 https://x.example/tool-$V.tgz?a=b /bin/\n\
+        ADD https://x.example/y.git#v2:docs file https://x.example/ /z/\nADD --unpack=true ftp://x.example/a.tar /\n";
+    let mut recorder = Recorder::default();
+    with(text, &request(), &mut recorder);
+    assert_eq!(
+        recorder.log[2..],
+        [
+            r#"t2 = fetch https://x.example/tool-1.tgz?a=b {"checksum":"sha256:00","filename":"tool-1.tgz"}"#,
+            r#"t3 = t1 copy t2 ["/tool-1.tgz"] -> "/bin/" mode=755"#,
+            r#"t4 = fetch https://x.example/y.git#v2:docs {}"#,
+            r#"t5 = t3 copy t4 ["/"] -> "/z/""#,
+            r#"t6 = fetch https://x.example/ {"filename":"download"}"#,
+            r#"t7 = t5 copy t6 ["/download"] -> "/z/""#,
+            r#"t8 = context """#,
+            r#"t9 = t7 copy t8 ["/file"] -> "/z/" unpack"#,
+            r#"t10 = fetch ftp://x.example/a.tar {"filename":"a.tar"}"#,
+            r#"t11 = t9 copy t10 ["/a.tar"] -> "/" unpack"#,
+        ]
+    );
 }
 
 #[test]

@@ -2,4 +2,5 @@
 
 pub mod builder;
 pub mod registry;
+pub mod source;
 pub mod task;

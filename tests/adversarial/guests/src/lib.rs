@@ -36,6 +36,7 @@ impl Plugin for Adversary {
             .asks(Capability::new("secrets", json!(["GRANTED", { "from": "parameters" }]), "to print it"))
             .asks(Capability::new("fs", json!([{ "mount": "/data", "access": "write" }]), "to escape from it"))
             .asks(Capability::new("registries", json!(["push", "pull"]), "to push"))
+            .asks(Capability::sources(["**"], "to fetch"))
             .asks(Capability::run("to run"))
             .asks(Capability::state("to keep"))
     }
@@ -70,6 +71,9 @@ impl Task for Adversary {
             "error" => Err(Error::new(ErrorKind::Conflict, "what happened").hint("what to do")),
             "fs" => reach::files(at),
             "tcp" => reach::tcp(at),
+            "connection" => reach::connection(at),
+            "fetch" => reach::fetch(at),
+            "save" => registries::save(at, "oci", None).map(|_| Outputs::new()),
             "udp" => reach::udp(at),
             "listen" => reach::listen(at),
             "resolve" => reach::resolve(at),

@@ -20,6 +20,25 @@ pub(crate) fn tcp(at: &str) -> Result<Outputs> {
     }))
 }
 
+/// Through the host's own connections; `tls` begins TLS under a name.
+pub(crate) fn connection(at: &str) -> Result<Outputs> {
+    let (place, tls) = at.split_once(' ').unwrap_or((at, ""));
+    let (host, port) = place.rsplit_once(':').unwrap_or((place, "0"));
+    let port = port.parse().unwrap_or(0);
+    let connection = cooperage_sdk::net::connect(host, port, cooperage_sdk::net::Patience::default())?;
+    if !tls.is_empty() {
+        connection.start_tls(tls)?;
+    }
+    connection.write(b"hello")?;
+    let answer = connection.read(5)?;
+    Ok(Outputs::new().value("result", String::from_utf8_lossy(&answer).into_owned()))
+}
+
+pub(crate) fn fetch(at: &str) -> Result<Outputs> {
+    let tree = Tree::fetch(at, "{}", &cooperage_sdk::trees::Origin::new("fetch"))?;
+    Ok(Outputs::new().value("digest", tree.digest()?))
+}
+
 pub(crate) fn udp(at: &str) -> Result<Outputs> {
     told(UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.send_to(b"x", at)))
 }
