@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use cooperage_sdk::http::{Headers, Url};
-use cooperage_sdk::{Error, Result};
+use cooperage_sdk::{Error, ErrorKind, Result};
 
 use crate::edge::{Answer, Deadline, Edge, Exchange, Material};
 use crate::faults;
@@ -146,7 +146,14 @@ impl<'a> Client<'a> {
 
     /// Says how the request got to a place that the user has not named.
     fn after_redirects(&self, error: Error, url: &Url) -> Error {
-        if *url == self.call.url { error } else { error.context(format!("it redirects to {}", shown(url))) }
+        if *url == self.call.url {
+            return error;
+        }
+        let mut error = error.context(format!("it redirects to {}", shown(url)));
+        if error.kind == ErrorKind::Denied && error.hint.is_none() {
+            error.hint = Some("if it is right to go there, name that place in `url`".to_owned());
+        }
+        error
     }
 
     fn redirect(&self, hop: &mut Hop, answer: &Answer) -> Result<()> {
