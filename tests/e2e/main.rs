@@ -12,6 +12,7 @@ mod dockerfile;
 mod errors;
 mod flow;
 mod http;
+mod kubernetes;
 mod outputs;
 mod plugin;
 mod registry;

@@ -82,8 +82,21 @@ impl<'a> Client<'a> {
     /// # Errors
     /// `not-found`, and those of the server.
     pub fn get(&self, path: &str, what: &str) -> Result<Value> {
+        self.read(self.persistently("GET", path, &[], &[]), what)
+    }
+
+    /// The same with a single try, for who comes back anyway.
+    ///
+    /// # Errors
+    /// `not-found`, and those of the server.
+    pub fn glance(&self, path: &str, what: &str) -> Result<Value> {
+        let exchange = self.exchange("GET", path, &[], &[], SILENCE)?;
+        self.read(self.edge.http.send(&exchange).map_err(|error| self.unreachable(error)), what)
+    }
+
+    fn read(&self, answer: Result<Answer>, what: &str) -> Result<Value> {
         let task = || format!("cannot read {what}");
-        let mut answer = self.persistently("GET", path, &[], &[]).map_err(|error| error.context(task()))?;
+        let mut answer = answer.map_err(|error| error.context(task()))?;
         if answer.status != 200 {
             return Err(self.refused(&Refusal::of(&mut answer), &task()));
         }

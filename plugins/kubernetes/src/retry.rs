@@ -10,7 +10,7 @@ use cooperage_sdk::{ErrorKind, Result};
 use crate::edge::{Answer, Clock};
 
 /// Tries of one request, the first included.
-pub const TRIES: u32 = 6;
+pub const TRIES: u32 = 5;
 const FIRST: Duration = Duration::from_millis(400);
 const LONGEST: Duration = Duration::from_secs(10);
 /// Whoever wants us to wait longer than this gets no further try from this call.

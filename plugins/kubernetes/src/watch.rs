@@ -64,7 +64,7 @@ impl<'c, 'a> Follower<'c, 'a> {
     /// # Errors
     /// `not-found`, and those of the server.
     pub fn read(&self) -> Result<Value> {
-        self.client.get(&format!("{}/{}", self.target.collection, self.target.name), &self.target.title)
+        self.client.glance(&format!("{}/{}", self.target.collection, self.target.name), &self.target.title)
     }
 
     /// Waits until it may have changed, for at most `left`, and gives what it is then.

@@ -95,7 +95,7 @@ fn patience_ends() {
             server.trouble("GET", "web", trouble.clone());
         }
         let error = step(&server, image(), &[]).unwrap_err();
-        assert_eq!((error.kind, server.lines().len()), (ErrorKind::Unavailable, 6));
+        assert_eq!((error.kind, server.lines().len()), (ErrorKind::Unavailable, 5));
         says(&error, &["deployment/web in shop"]);
     }
 }

@@ -13,7 +13,7 @@ fn written(parameters: Value, files: &[(&str, &str)]) -> Vec<(String, Value)> {
     let outcome = on_paper(parameters, files).unwrap();
     let files = outcome.files().unwrap().into_iter().map(|(path, text)| File { path, text });
     let read = |file: File| {
-        let object = manifests::read(&[file.clone()]).unwrap().remove(0).object;
+        let object = manifests::read(std::slice::from_ref(&file)).unwrap().remove(0).object;
         assert_eq!(types::wrong(&object), None, "{}", file.text);
         (file.path, object)
     };

@@ -1,5 +1,6 @@
 //! A machine for one test: directories, short ways to run `coop` and other tools, and what must be there.
 
+pub mod cluster;
 pub mod image;
 pub mod processes;
 pub mod registry;
