@@ -1,5 +1,7 @@
 //! From an answer to values for later steps.
 
+use std::cell::OnceCell;
+
 use cooperage_sdk::http::Headers;
 use cooperage_sdk::{Error, Result};
 use serde_json::{Map, Value};
@@ -67,6 +69,7 @@ pub struct Received {
     pub headers: Headers,
     /// The body; none if it is too large.
     pub body: Option<Vec<u8>>,
+    document: OnceCell<Value>,
 }
 
 impl Received {
@@ -81,20 +84,29 @@ impl Received {
             let why = format!("the answer ends after {} of {length} bytes", bytes.len());
             return Err(Error::unavailable(client.what()).because(why));
         }
-        Ok(Self { status: answer.status, headers: answer.headers, body: (!more).then_some(bytes) })
+        Ok(Self {
+            status: answer.status,
+            headers: answer.headers,
+            body: (!more).then_some(bytes),
+            document: OnceCell::new(),
+        })
     }
 
     /// The body as JSON.
     ///
     /// # Errors
     /// `conflict` if it is none.
-    pub fn json(&self) -> Result<Value> {
+    pub fn json(&self) -> Result<&Value> {
+        if let Some(document) = self.document.get() {
+            return Ok(document);
+        }
         let body = self.body()?;
-        serde_json::from_slice(body).map_err(|error| {
+        let document = serde_json::from_slice(body).map_err(|error| {
             let beginning = String::from_utf8_lossy(&body[..body.len().min(200)]);
             Error::conflict(format!("the answer is no JSON: {error}"))
                 .because(format!("it begins with {:?}", clean(beginning.trim())))
-        })
+        })?;
+        Ok(self.document.get_or_init(|| document))
     }
 
     fn body(&self) -> Result<&[u8]> {
@@ -115,7 +127,7 @@ impl Received {
                 .into(),
             Wanted::Pointer(pointer) => {
                 let document = self.json()?;
-                document.pointer(pointer).cloned().ok_or_else(|| missing(&document, pointer))?
+                document.pointer(pointer).cloned().ok_or_else(|| missing(document, pointer))?
             }
         })
     }
@@ -170,9 +182,9 @@ pub fn values(client: Client, received: &Received, wanted: &[(String, Wanted)]) 
         values.push(("body".to_owned(), text.into()));
         let media_type = received.headers.get("content-type").unwrap_or_default();
         if is_json(media_type)
-            && let Ok(json) = serde_json::from_str(text)
+            && let Ok(json) = received.json()
         {
-            values.push(("json".to_owned(), json));
+            values.push(("json".to_owned(), json.clone()));
         }
     }
     add(client, received, wanted, &mut values)?;
@@ -187,7 +199,8 @@ pub fn of_file(client: Client, saved: &Saved, wanted: &[(String, Wanted)]) -> Re
     let mut values = head(saved.status, &saved.headers);
     values.push(("path".to_owned(), saved.path.clone().into()));
     values.push(("size".to_owned(), saved.size.into()));
-    let received = Received { status: saved.status, headers: saved.headers.clone(), body: None };
+    let received =
+        Received { status: saved.status, headers: saved.headers.clone(), body: None, document: OnceCell::new() };
     add(client, &received, wanted, &mut values)?;
     Ok(values)
 }
