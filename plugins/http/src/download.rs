@@ -32,7 +32,7 @@ impl<'a> Download<'a> {
     /// Those of the client.
     pub fn begin(client: Client<'a>, patience: &'a mut Patience) -> Result<Self> {
         let mut answer = client.send(patience)?;
-        if answer.status == 206 {
+        if answer.status == 206 && !asks_for_part(client) {
             return Err(Error::conflict(client.what()).because("a part comes, although all was asked for"));
         }
         let headers = std::mem::take(&mut answer.headers);
@@ -118,7 +118,8 @@ impl<'a> Download<'a> {
     /// Goes on where the transfer broke.
     fn resume(&mut self, error: Error) -> Result<()> {
         let validator = range::validator(&self.headers);
-        let can = self.client.call.method == "GET" && (self.done == 0 || validator.is_some());
+        let is_plain = self.client.call.method == "GET" && !asks_for_part(self.client);
+        let can = is_plain && (self.done == 0 || validator.is_some());
         if error.kind != ErrorKind::Unavailable || !can {
             return Err(error);
         }
@@ -170,6 +171,11 @@ impl<'a> Download<'a> {
         let why = format!("the file has changed there after {} bytes of it had come", self.done);
         self.fault(ErrorKind::Conflict, why).hint("try again")
     }
+}
+
+/// Whether the user wants a part, and counts the bytes of the file.
+fn asks_for_part(client: Client) -> bool {
+    client.call.headers.get("range").is_some()
 }
 
 impl Bytes for Download<'_> {

@@ -26,6 +26,8 @@ const MOST_RETRIES: u32 = 20;
 /// Redirects followed unless something else is asked for.
 pub const REDIRECTS: u32 = 10;
 const MOST_REDIRECTS: u32 = 50;
+/// A day, in seconds.
+const LONGEST_TIMEOUT: u64 = 86_400;
 /// What the host writes, because it frames requests and keeps connections.
 const OF_THE_HOST: [&str; 9] = [
     "connection",
@@ -156,8 +158,8 @@ fn call(parameters: &Parameters, edge: &Edge) -> Result<Call> {
             url = url.with_parameter(name, &text.reveal(edge.vault)?);
         }
     }
-    if parameters.timeout == Some(0) {
-        return Err(Error::invalid_input("a `timeout` of 0 seconds leaves no time for anything"));
+    if parameters.timeout.is_some_and(|seconds| !(1..=LONGEST_TIMEOUT).contains(&seconds)) {
+        return Err(Error::invalid_input(format!("`timeout` is not between 1 and {LONGEST_TIMEOUT} seconds")));
     }
     if parameters.redirects.is_some_and(|redirects| redirects > MOST_REDIRECTS) {
         return Err(Error::invalid_input(format!("`redirects` is more than {MOST_REDIRECTS}")));

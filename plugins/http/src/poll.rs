@@ -113,7 +113,7 @@ pub fn poll(client: Client, waiting: &Waiting) -> Result<Received> {
         }
         let wait = waiting.every.max(wish.unwrap_or_default());
         let passed = clock.elapsed().saturating_sub(begun);
-        if passed + wait > waiting.at_most {
+        if passed.saturating_add(wait) > waiting.at_most {
             let within = format!("it did not come about within {} s", waiting.at_most.as_secs_f64());
             return Err(Error::unavailable(client.what())
                 .because(within)

@@ -96,4 +96,7 @@ fn it_asks_no_faster_than_the_far_side_wants() {
     let (done, _, world) = poll(json!({ "pointer": "/done", "every": 1 }), vec![busy, ready]);
     assert!(done.is_ok());
     assert_eq!(world.pauses.borrow()[0].as_secs(), 30);
+    let endless: Answer = || Some(reply(404).header("Retry-After", "99999999999999999999"));
+    let (done, asked, _) = poll(json!({ "status": 200 }), vec![endless]);
+    assert_eq!((done.unwrap_err().kind, asked), (ErrorKind::Unavailable, 1));
 }

@@ -132,6 +132,16 @@ fn patience_ends() {
 }
 
 #[test]
+fn a_part_that_the_user_asks_for_is_a_file() {
+    let (world, peer) = (
+        World::new(),
+        Peer::start(|_| Some(reply(206).header("ETag", ETAG).header("Content-Range", "bytes 5-9/10").body("56789"))),
+    );
+    save(&world, &peer, json!({ "headers": { "range": "bytes=5-9" } })).unwrap();
+    assert_eq!(world.made(), b"56789");
+}
+
+#[test]
 fn a_post_is_not_sent_again_for_its_answer() {
     let (world, peer) = (World::new(), Peer::start(|_| Some(reply(200).header("ETag", ETAG).body(noise(SIZE)).cut(9))));
     let error = save(&world, &peer, json!({ "body": "x" })).unwrap_err();
