@@ -50,9 +50,7 @@ fn in_form(session: &mut Session, directory: &str, form: Form) -> Result<Vec<Ent
     // Names with a dot are listed only to who asks for them, and some servers take the question for a name.
     match fetch(session, "LIST", Some("-a")) {
         Ok(text) if !text.is_empty() => listing::parse(Form::People, &text),
-        Err(error) if !matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::Denied) => {
-            Err(error)
-        }
+        Err(error) if !matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unsupported) => Err(error),
         _ => listing::parse(Form::People, &fetch(session, "LIST", None)?),
     }
 }

@@ -154,14 +154,22 @@ impl<'c, 'a> Download<'c, 'a> {
             return self.end(data);
         }
         self.data = Some(data);
-        let skipped = self.skip.min(bytes.len() as u64);
-        self.skip -= skipped;
-        let bytes = bytes[usize::try_from(skipped).unwrap_or(bytes.len())..].to_vec();
+        let bytes = self.unskipped(bytes);
         self.done += bytes.len() as u64;
         if let Some(size) = self.stamp.size.filter(|size| self.done > *size) {
             return Err(Error::conflict(format!("the server sends more than the {size} bytes that it announced")));
         }
         Ok(if self.mode == Mode::Ascii { self.text.convert(&bytes) } else { bytes })
+    }
+
+    /// Without what came before.
+    fn unskipped(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+        let skipped = self.skip.min(bytes.len() as u64);
+        self.skip -= skipped;
+        if skipped > 0 {
+            bytes.drain(..usize::try_from(skipped).unwrap_or(usize::MAX));
+        }
+        bytes
     }
 
     fn open(&mut self) -> Result<Data> {

@@ -36,6 +36,12 @@ fn meaning(reply: &Reply) -> (ErrorKind, Option<&'static str>) {
         430 | 530 | 532 => (ErrorKind::Unauthenticated, Some("check the user name and the password")),
         331 | 332 => (ErrorKind::Unauthenticated, Some("the server wants a password; give it with `password`")),
         400..500 => (ErrorKind::Unavailable, None),
+        522 if says(&["reuse"]) => (
+            ErrorKind::Denied,
+            Some(
+                "the server wants data to resume the TLS session of the control connection; see its `require_ssl_reuse`",
+            ),
+        ),
         522 | 533..=537 => (ErrorKind::Denied, Some("the server wants TLS in another way; see `tls`")),
         500..=504 => (ErrorKind::Unsupported, None),
         550 | 553 if says(&["ssl", "tls", "encrypt"]) => (ErrorKind::Denied, Some("the server wants TLS; see `tls`")),

@@ -51,7 +51,6 @@ pub struct Session<'a> {
 /// A data connection that is in use. The session's next act is [`Session::end`].
 pub struct Data {
     link: Option<Box<dyn Link>>,
-    tls: bool,
 }
 
 impl<'a> Session<'a> {
@@ -63,7 +62,7 @@ impl<'a> Session<'a> {
     pub fn open(network: &'a dyn Network, server: &'a Server) -> Result<Self> {
         let mut link = network.connect(&server.host, server.port, server.idle)?;
         if server.tls == Tls::Implicit {
-            link.start_tls(&server.host).with_context(|| format!("cannot begin TLS with {}", server.authority()))?;
+            link.start_tls(&server.host).map_err(|error| no_tls(server, error))?;
         }
         let control = Control::new(link, server.authority());
         let mut session = Self {
@@ -94,8 +93,7 @@ impl<'a> Session<'a> {
                 .because(format!("the server answers {}", reply.shown()))
                 .hint("`tls: implicit` is another way to have TLS; `tls: none` sends everything in clear"));
         }
-        let what = || format!("cannot begin TLS with {}", self.server.authority());
-        self.control.start_tls(&self.server.host).with_context(what)
+        self.control.start_tls(&self.server.host).map_err(|error| no_tls(self.server, error))
     }
 
     fn log_in(&mut self) -> Result<()> {
@@ -153,8 +151,14 @@ impl<'a> Session<'a> {
 
     /// Begins a transfer: `RETR`, `STOR` and the like, from `offset` on.
     pub fn begin(&mut self, mode: Mode, offset: u64, verb: &str, path: Option<&str>) -> Result<Data> {
+        let data = self.announce(mode, offset, verb, path)?;
+        self.protect(data)
+    }
+
+    /// The first half of [`Session::begin`]: the server has agreed, and may have made the file.
+    pub fn announce(&mut self, mode: Mode, offset: u64, verb: &str, path: Option<&str>) -> Result<Data> {
         self.switch(mode)?;
-        let mut link = self.passive()?;
+        let link = self.passive()?;
         if offset > 0 {
             let reply = self.command("REST", Some(&offset.to_string()))?;
             if !reply.is_intermediate() {
@@ -164,16 +168,22 @@ impl<'a> Session<'a> {
         let reply = self.control.command(verb, path)?;
         if reply.is_done() {
             // Some servers say so when there is nothing to send.
-            return Ok(Data { link: None, tls: false });
+            return Ok(Data { link: None });
         }
-        if !reply.is_preliminary() {
-            return Err(fault(&reply));
+        if reply.is_preliminary() { Ok(Data { link: Some(link) }) } else { Err(fault(&reply)) }
+    }
+
+    /// The second half: TLS, if the session has it.
+    pub fn protect(&mut self, mut data: Data) -> Result<Data> {
+        let Some(link) = data.link.as_mut().filter(|_| self.server.tls != Tls::None) else { return Ok(data) };
+        match link.start_tls(&self.server.host) {
+            Ok(()) => Ok(data),
+            // The server may know better what is wrong.
+            Err(error) => {
+                let error = no_tls(self.server, error).context("cannot begin TLS for the data");
+                Err(self.why(data, error))
+            }
         }
-        let tls = self.server.tls != Tls::None;
-        if tls {
-            link.start_tls(&self.server.host).context("cannot begin TLS for the data")?;
-        }
-        Ok(Data { link: Some(link), tls })
     }
 
     /// Ends a transfer after all bytes of it.
@@ -194,7 +204,9 @@ impl<'a> Session<'a> {
     /// Why a transfer broke: the server may say more than the broken connection does.
     pub fn why(&mut self, data: Data, error: Error) -> Error {
         drop(data);
-        if !matches!(error.kind, ErrorKind::Unavailable) {
+        if error.kind != ErrorKind::Unavailable {
+            // What the server says of it would be taken for the reply to the next command.
+            self.control.quit();
             return error;
         }
         match self.outcome() {
@@ -299,7 +311,7 @@ impl Data {
         }
     }
 
-    /// Says that all is sent.
+    /// Says that all is sent, and waits until the server has hung up.
     ///
     /// # Errors
     /// `unavailable` if the connection breaks.
@@ -307,17 +319,23 @@ impl Data {
         const MOST: usize = 64;
         let Some(link) = &mut self.link else { return Ok(()) };
         link.finish()?;
-        if self.tls {
-            // The server's session tickets lie unread. A connection that is closed over unread bytes is reset, and
-            // takes away what the server has not read itself. So they are read, up to the end; how it ends does not
-            // matter here, because the server's reply tells.
-            let mut reads = 0;
-            while reads < MOST && link.read(16 << 10).is_ok_and(|bytes| !bytes.is_empty()) {
-                reads += 1;
-            }
+        // Under TLS the server's session tickets lie unread. A connection that is closed over unread bytes is reset,
+        // and takes away what the server has not read itself. So they are read, up to the end; how it ends does not
+        // matter here, because the server's reply tells.
+        let mut reads = 0;
+        while reads < MOST && link.read(16 << 10).is_ok_and(|bytes| !bytes.is_empty()) {
+            reads += 1;
         }
         Ok(())
     }
+}
+
+/// What is wrong with a certificate is wrong the next time too.
+fn no_tls(server: &Server, mut error: Error) -> Error {
+    if error.hint.is_some() && error.kind == ErrorKind::Unavailable {
+        error.kind = ErrorKind::Denied;
+    }
+    error.context(format!("cannot begin TLS with {}", server.authority()))
 }
 
 fn nonsense(reply: &Reply) -> Error {

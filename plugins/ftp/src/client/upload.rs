@@ -146,8 +146,11 @@ impl Upload<'_> {
         let mut source = self.payload.open(from)?;
         let mut text = ToNetwork::default();
         let (verb, offset) = if progress.append && from > 0 { ("APPE", 0) } else { ("STOR", from) };
-        let mut data = client.once(|session| session.begin(self.mode, offset, verb, Some(target)))?;
-        (progress.begun, progress.sent) = (true, 0);
+        let announced = client.once(|session| session.announce(self.mode, offset, verb, Some(target)));
+        // A lost answer leaves it open, and a temporary name is nobody else's.
+        progress.begun |= announced.as_ref().err().is_none_or(|e| self.atomic && e.kind == ErrorKind::Unavailable);
+        progress.sent = 0;
+        let mut data = client.once(|session| session.protect(announced?))?;
         let mut done = from;
         loop {
             let bytes = check_cancelled().and_then(|()| source.chunk(CHUNK)).inspect_err(|_| client.abandon())?;
