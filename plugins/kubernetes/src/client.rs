@@ -158,7 +158,8 @@ impl<'a> Client<'a> {
         let mut all = vec![("watch", "1"), ("timeoutSeconds", seconds.as_str())];
         all.extend_from_slice(parameters);
         // A little longer than the server was asked to take.
-        self.edge.http.send(&self.exchange("GET", path, &all, &[], time + Duration::from_secs(10))?)
+        let silence = time + Duration::from_secs(10);
+        self.edge.http.send(&self.exchange("GET", path, &all, &[], silence)?)
     }
 
     /// The error for a refusal; `what` could not be done.

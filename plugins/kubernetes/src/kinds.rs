@@ -1,8 +1,9 @@
 //! Under which path a server has an object of some kind. Kinds that are in every cluster are known, of the others the
 //! server tells (its discovery documents).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::time::Duration;
 
 use cooperage_sdk::{Error, ErrorKind, Result};
 use serde_json::Value;
@@ -19,6 +20,9 @@ const CLUSTER_WIDE: &str = "Namespace Node PersistentVolume ClusterRole ClusterR
     ValidatingAdmissionPolicyBinding MutatingAdmissionPolicy MutatingAdmissionPolicyBinding \
     CertificateSigningRequest ClusterTrustBundle FlowSchema PriorityLevelConfiguration VolumeAttributesClass \
     ServiceCIDR IPAddress DeviceClass ResourceSlice StorageVersion StorageVersionMigration";
+
+/// Between two questions for a kind that is being made, and how many.
+const MAKING: (Duration, usize) = (Duration::from_secs(1), 20);
 
 /// Which object it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,13 +113,15 @@ pub fn workload(kind: Kind, namespace: &str, name: &str) -> Result<String> {
 pub struct Kinds<'c, 'a> {
     client: &'c Client<'a>,
     asked: RefCell<HashMap<String, Value>>,
+    /// Whether this step makes kinds, which takes a server some time.
+    makes: Cell<bool>,
 }
 
 impl<'c, 'a> Kinds<'c, 'a> {
     /// Of a server.
     #[must_use]
     pub fn new(client: &'c Client<'a>) -> Self {
-        Self { client, asked: RefCell::default() }
+        Self { client, asked: RefCell::default(), makes: Cell::new(false) }
     }
 
     /// The path of an object, and the namespace that it belongs to.
@@ -123,16 +129,30 @@ impl<'c, 'a> Kinds<'c, 'a> {
     /// # Errors
     /// `not-found` if the server does not know the kind.
     pub fn locate(&self, identity: &Identity) -> Result<(String, Option<String>)> {
-        let (plural, namespaced) = self.look_up(identity)?;
+        let (plural, namespaced) = self.patiently(identity)?;
         let namespace =
             namespaced.then(|| identity.namespace.clone().unwrap_or_else(|| self.client.namespace().to_owned()));
         let path = collection(&identity.api_version, namespace.as_deref(), &plural)?;
         Ok((format!("{path}/{}", names::segment(&identity.name)?), namespace))
     }
 
-    /// Forgets what was asked: there may be new kinds.
-    pub fn forget(&self) {
-        self.asked.borrow_mut().clear();
+    /// Says that the step has made a kind.
+    pub fn made_one(&self) {
+        self.makes.set(true);
+    }
+
+    fn patiently(&self, identity: &Identity) -> Result<(String, bool)> {
+        let (pause, most) = MAKING;
+        for _ in 0..most {
+            match self.look_up(identity) {
+                Err(error) if error.kind == ErrorKind::NotFound && self.makes.get() => {
+                    self.asked.borrow_mut().remove(&identity.api_version);
+                    self.client.edge().clock.pause(pause)?;
+                }
+                result => return result,
+            }
+        }
+        self.look_up(identity)
     }
 
     fn look_up(&self, identity: &Identity) -> Result<(String, bool)> {

@@ -63,11 +63,7 @@ impl Task for Kubernetes {
             Some(directory) => on_paper(&wanted, directory, &files, input),
             None => {
                 let outcome = run::run(&wanted, &files, guest::edge(), &reveal)?;
-                let outputs = outputs(&wanted, &outcome)?;
-                Ok(match input {
-                    Some(tree) => outputs.tree(tree),
-                    None => outputs,
-                })
+                outputs(&wanted, &outcome)
             }
         }
     }
@@ -77,10 +73,10 @@ impl Task for Kubernetes {
 fn on_paper(wanted: &Wanted, directory: &str, files: &[File], input: Option<Tree>) -> Result<Outputs> {
     let outcome = run::write(wanted, files, &reveal)?;
     let mut tree = input.unwrap_or_else(Tree::scratch);
-    for (name, text) in outcome.files()? {
-        let path = format!("/{directory}/{name}").replace("//", "/");
+    for file in outcome.files()? {
+        let path = format!("/{directory}/{}", file.name).replace("//", "/");
         let origin = Origin::new(format!("write {path}"));
-        tree = tree.write_file(&path, text.as_bytes(), 0o644, None, &origin);
+        tree = tree.write_file(&path, file.text.as_bytes(), file.mode, None, &origin);
     }
     if wanted.parameters.pull_secret.is_some() {
         warn!("the tree of this step has the password of the registry in clear");

@@ -1,7 +1,7 @@
 //! What the step does, from parameters and manifests to outputs: against a server, or on paper. It knows the outside only
 //! as `edge` has it.
 
-use cooperage_sdk::{Error, ErrorKind, Result, info};
+use cooperage_sdk::{Error, Result, info};
 use serde_json::Value;
 
 use crate::access::{self, Access};
@@ -12,8 +12,10 @@ use crate::kinds::{self, Identity, Kinds};
 use crate::manifests::{self, Document, File};
 use crate::owned;
 use crate::parameters::{Wanted, WorkloadName};
+use crate::retry;
 use crate::rollout;
 use crate::secret;
+use crate::value;
 use crate::wait::Rollout;
 use crate::workload::{Container, Kind};
 
@@ -44,8 +46,14 @@ pub fn run(wanted: &Wanted, files: &[File], edge: Edge, reveal: Reveal) -> Resul
     let parameters = &wanted.parameters;
     let client =
         Client::new(edge, &access, &parameters.field_manager).force(parameters.force).dry_run(parameters.dry_run);
-    let mut deed =
-        Deed { wanted, client: &client, kinds: Kinds::new(&client), rollouts: Vec::new(), outcome: Outcome::default() };
+    let mut deed = Deed {
+        wanted,
+        client: &client,
+        kinds: Kinds::new(&client),
+        rollouts: Vec::new(),
+        meant: None,
+        outcome: Outcome::default(),
+    };
     for document in documents {
         deed.apply(document)?;
     }
@@ -115,11 +123,11 @@ fn patch(wanted: &Wanted, kind: Kind, name: &str) -> Result<Document> {
     Document::made(object)
 }
 
-/// Whether a document is the workload of the step.
+/// Whether a document is the workload of the step. Who names no namespace means the one that the manifest names.
 fn is_meant(wanted: &Wanted, document: &Document, namespace: &str) -> bool {
     let Some(WorkloadName { kind, name }) = &wanted.workload else { return false };
     let own = document.identity.namespace.as_deref().unwrap_or(namespace);
-    let asked = wanted.parameters.namespace.as_deref().unwrap_or(namespace);
+    let asked = wanted.parameters.namespace.as_deref().unwrap_or(own);
     Kind::of(&document.object) == Some(*kind) && document.identity.name == *name && own == asked
 }
 
@@ -153,6 +161,8 @@ struct Deed<'d, 'a> {
     client: &'d Client<'a>,
     kinds: Kinds<'d, 'a>,
     rollouts: Vec<Rollout>,
+    /// Which of them is the workload of the step.
+    meant: Option<usize>,
     outcome: Outcome,
 }
 
@@ -162,29 +172,45 @@ impl Deed<'_, '_> {
         let title = document.title();
         let (path, namespace) =
             self.kinds.locate(&document.identity).map_err(|error| error.context(format!("cannot apply {title}")))?;
+        let is_meant = self.meant.is_none() && is_meant(self.wanted, &document, self.client.namespace());
         if let Some(namespace) = &namespace {
             document.belong_to(namespace)?;
         }
-        if is_meant(self.wanted, &document, self.client.namespace()) {
+        if is_meant {
             self.outcome.previous_image = self.image_of(&path, &title)?;
             change(self.wanted, &mut document)?;
         }
-        let object = match self.client.apply(&path, &document.object, &title)? {
-            Applied::Done(object) => object,
-            Applied::Stale(refusal) => {
-                let error = self.client.refused(&refusal, &format!("cannot apply {title}"));
-                return Err(error.hint("take `metadata.resourceVersion` out of the manifest"));
-            }
-        };
+        let object = self.apply_persistently(&path, &document, &title)?;
         info!("applied {}{}", document.identity, namespace.as_ref().map(|n| format!(" in {n}")).unwrap_or_default());
         if document.identity.kind == "CustomResourceDefinition" {
-            self.kinds.forget();
+            self.kinds.made_one();
         }
         if let (Some(kind), Some(namespace)) = (Kind::of(&object), namespace) {
+            if is_meant {
+                self.meant = Some(self.rollouts.len());
+            }
             self.rollouts.push(Rollout { kind, identity: document.identity.clone(), namespace, object });
         }
         self.outcome.documents.push(document);
         Ok(())
+    }
+
+    /// Again and again while others change the object, unless the manifest is for one state of it only.
+    fn apply_persistently(&self, path: &str, document: &Document, title: &str) -> Result<Value> {
+        let is_pinned = value::text(&document.object, "/metadata/resourceVersion").is_some();
+        let mut attempt = 1;
+        loop {
+            match self.client.apply(path, &document.object, title)? {
+                Applied::Done(object) => return Ok(object),
+                Applied::Stale(refusal) if is_pinned || attempt == TRIES => {
+                    let error = self.client.refused(&refusal, &format!("cannot apply {title}"));
+                    let hint = "the manifest is for one state of the object: take `metadata.resourceVersion` out";
+                    return Err(if is_pinned { error.hint(hint) } else { error });
+                }
+                Applied::Stale(_) => self.client.edge().clock.pause(retry::backoff(1))?,
+            }
+            attempt += 1;
+        }
     }
 
     /// The image that the workload has now; none if there is no workload yet.
@@ -196,12 +222,11 @@ impl Deed<'_, '_> {
 
     /// Changes the workload of the step, unless it was among the manifests.
     fn update(&mut self) -> Result<()> {
-        let Some(WorkloadName { kind, name }) = self.wanted.workload.clone() else { return Ok(()) };
+        let Some(WorkloadName { kind, name }) = self.wanted.workload.clone().filter(|_| self.meant.is_none()) else {
+            return Ok(());
+        };
         let namespace = self.client.namespace().to_owned();
         let identity = Identity::of_workload(kind, &namespace, &name);
-        if self.rollouts.iter().any(|rollout| rollout.kind == kind && rollout.identity == identity) {
-            return Ok(());
-        }
         let path = kinds::workload(kind, &namespace, &name)?;
         let title = format!("{identity} in {namespace}");
         let object = if self.wanted.changes_pods() {
@@ -209,37 +234,38 @@ impl Deed<'_, '_> {
         } else {
             self.client.get(&path, &title)?
         };
+        self.meant = Some(self.rollouts.len());
         self.rollouts.push(Rollout { kind, identity, namespace, object });
         Ok(())
     }
 
     /// Reads, changes and applies, and again if somebody else was faster.
     fn change(&mut self, path: &str, title: &str, kind: Kind) -> Result<Value> {
-        for attempt in 1.. {
+        let mut attempt = 1;
+        loop {
             let live = self.client.get(path, title)?;
             let container = choose(self.wanted, &live, kind).map_err(|error| in_workload(error, title))?;
             let mut object = owned::of(&live, self.client.manager());
             Change::new(self.wanted).make(&mut object, kind, container.as_ref())?;
+            let document = Document::made(object)?;
             // What others of the same name set in the meantime would be taken away otherwise.
-            object["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
-            match self.client.apply(path, &object, title)? {
+            let mut pinned = document.object.clone();
+            pinned["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+            match self.client.apply(path, &pinned, title)? {
                 Applied::Done(now) => {
                     let before = container.and_then(|container| container.image);
                     self.tell(title, before.as_deref());
                     self.outcome.previous_image = before;
-                    if let Some(metadata) = object["metadata"].as_object_mut() {
-                        metadata.remove("resourceVersion");
-                    }
-                    self.outcome.documents.push(Document::made(object)?);
+                    self.outcome.documents.push(document);
                     return Ok(now);
                 }
                 Applied::Stale(refusal) if attempt == TRIES => {
                     return Err(self.client.refused(&refusal, &format!("cannot apply {title}")));
                 }
-                Applied::Stale(_) => self.client.edge().clock.pause(crate::retry::backoff(1))?,
+                Applied::Stale(_) => self.client.edge().clock.pause(retry::backoff(1))?,
             }
+            attempt += 1;
         }
-        Err(Error::new(ErrorKind::Internal, "an endless loop ended"))
     }
 
     fn tell(&self, title: &str, before: Option<&str>) {
@@ -256,19 +282,13 @@ impl Deed<'_, '_> {
         let (limit, clock) = (self.wanted.wait, self.client.edge().clock);
         let waits = !limit.is_zero() && !self.wanted.parameters.dry_run;
         let deadline = clock.elapsed() + limit;
-        let named = self.wanted.workload.clone();
-        for rollout in std::mem::take(&mut self.rollouts) {
-            let is_named = named.as_ref().is_some_and(|named| {
-                named.kind == rollout.kind
-                    && named.name == rollout.identity.name
-                    && rollout.namespace == self.client.namespace()
-            });
+        for (at, rollout) in std::mem::take(&mut self.rollouts).into_iter().enumerate() {
             let object = if waits && rollout.kind.rolls_out() {
                 rollout.wait(self.client, deadline, limit)?
             } else {
                 rollout.object
             };
-            if is_named {
+            if self.meant == Some(at) {
                 self.outcome.workload = Some(object);
             }
         }
@@ -298,22 +318,33 @@ impl Outcome {
         manifests::to_stream(self.documents.iter().filter(|document| !document.is_secret()))
     }
 
-    /// The documents as files: names in order, and texts.
+    /// The documents as files.
     ///
     /// # Errors
     /// `internal` if one cannot be written.
-    pub fn files(&self) -> Result<Vec<(String, String)>> {
+    pub fn files(&self) -> Result<Vec<Written>> {
         let digits = self.documents.len().to_string().len().max(2);
-        let plain = |text: &str| {
-            text.chars()
-                .map(|c| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' })
-                .collect::<String>()
-        };
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' };
         let file = |(at, document): (usize, &Document)| {
             let Identity { kind, name, .. } = &document.identity;
-            let name = format!("{:0digits$}-{}-{}.yaml", at + 1, plain(&kind.to_ascii_lowercase()), plain(name));
-            Ok((name, manifests::to_yaml(&document.object)?))
+            let name: String = format!("{}-{name}", kind.to_ascii_lowercase()).chars().map(plain).collect();
+            Ok(Written {
+                name: format!("{:0digits$}-{name}.yaml", at + 1),
+                text: manifests::to_yaml(&document.object)?,
+                mode: if document.is_secret() { 0o600 } else { 0o644 },
+            })
         };
         self.documents.iter().enumerate().map(file).collect()
     }
+}
+
+/// A document as a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Its name, which begins with its number.
+    pub name: String,
+    /// One YAML document.
+    pub text: String,
+    /// Permission bits.
+    pub mode: u32,
 }

@@ -15,6 +15,8 @@ use crate::value;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// After this time a watch begins anew, so that there is time for other things.
 const WATCH: Duration = Duration::from_secs(10);
+/// How much longer a watch may take than it was asked to.
+const SLACK: Duration = Duration::from_secs(10);
 /// A server that ends watches sooner than this is not asked again at once.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// No object is larger.
@@ -98,7 +100,9 @@ impl<'c, 'a> Follower<'c, 'a> {
             self.events = self.open(last, left)?;
         }
         let Some(events) = &mut self.events else { return Ok(None) };
-        let Some(event) = events.next()? else { return Ok(None) };
+        let clock = self.client.edge().clock;
+        let until = clock.elapsed() + WATCH.min(left) + SLACK;
+        let Some(event) = events.next(|| clock.elapsed() < until)? else { return Ok(None) };
         match event.r#type.as_str() {
             "ADDED" | "MODIFIED" => Ok(Some(event.object)),
             "DELETED" => Err(Error::not_found(format!("{} was deleted meanwhile", self.target.title))),
@@ -131,9 +135,9 @@ impl<'c, 'a> Follower<'c, 'a> {
 }
 
 impl Events {
-    /// The next event; none at the end.
-    fn next(&mut self) -> Result<Option<Event>> {
-        loop {
+    /// The next event; none at the end, or when there is no more time.
+    fn next(&mut self, may_go_on: impl Fn() -> bool) -> Result<Option<Event>> {
+        while may_go_on() {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 if line.iter().all(u8::is_ascii_whitespace) {
@@ -151,5 +155,6 @@ impl Events {
             }
             self.buffer.extend_from_slice(&chunk);
         }
+        Ok(None)
     }
 }

@@ -11,7 +11,7 @@ use support::{on_paper, says, types};
 /// The files as `kubectl` would read them.
 fn written(parameters: Value, files: &[(&str, &str)]) -> Vec<(String, Value)> {
     let outcome = on_paper(parameters, files).unwrap();
-    let files = outcome.files().unwrap().into_iter().map(|(path, text)| File { path, text });
+    let files = outcome.files().unwrap().into_iter().map(|file| File { path: file.name, text: file.text });
     let read = |file: File| {
         let object = manifests::read(std::slice::from_ref(&file)).unwrap().remove(0).object;
         assert_eq!(types::wrong(&object), None, "{}", file.text);
@@ -56,6 +56,8 @@ fn the_image_goes_into_the_manifests() {
     let outcome = on_paper(wanted, &[("all.yaml", &text)]).unwrap();
     assert_eq!(outcome.previous_image.as_deref(), Some("r.example/web:1"));
     assert!(!outcome.manifests().unwrap().contains("kind: Secret"));
+    let modes: Vec<u32> = outcome.files().unwrap().iter().map(|file| file.mode).collect();
+    assert_eq!(modes, [0o644, 0o600, 0o644, 0o644]);
 }
 
 #[test]
@@ -69,4 +71,16 @@ fn what_only_a_server_could_tell() {
 fn without_a_namespace_none_is_written() {
     let found = written(json!({ "write": ".", "statefulset": "db", "annotations": { "a/b": "c" } }), &[]);
     assert_eq!(found[0].1["metadata"], json!({ "name": "db" }));
+}
+
+#[test]
+fn who_names_no_namespace_means_that_of_the_manifest() {
+    let text = deployment("web", "r.example/web:1").to_string();
+    let wanted = json!({ "write": ".", "deployment": "web", "image": "r.example/web:2", "apply": ["web.json"] });
+    let found = written(wanted, &[("web.json", &text)]);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].1["spec"]["template"]["spec"]["containers"][0]["image"], "r.example/web:2");
+    let elsewhere = json!({ "write": ".", "deployment": "web", "image": "r.example/web:2", "apply": ["web.json"],
+        "namespace": "other", "container": "web" });
+    assert_eq!(written(elsewhere, &[("web.json", &text)]).len(), 2, "another one of the same name");
 }

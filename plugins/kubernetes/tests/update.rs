@@ -5,7 +5,7 @@ mod support;
 use base64::Engine;
 use cooperage_sdk::ErrorKind;
 use serde_json::{Value, json};
-use support::server::{Server, Trouble, WEB, deployed, deployment, done};
+use support::server::{Server, Trouble, WEB, deployed, deployment, done, status};
 use support::{PASSWORD, says, step};
 
 fn web() -> Server {
@@ -145,6 +145,21 @@ fn somebody_faster_is_waited_out_but_not_for_ever() {
 }
 
 #[test]
+fn manifests_are_tried_again_unless_they_are_for_one_state_only() {
+    let server = Server::start();
+    let stale = status(409, "Conflict", "the object has been modified").to_string();
+    let manifest = "{ apiVersion: v1, kind: ConfigMap, metadata: { name: a } }";
+    for _ in 0..3 {
+        server.trouble("PATCH", "configmaps/a", Trouble::Answer(409, stale.clone()));
+    }
+    step(&server, json!({ "apply": ["a.yaml"] }), &[("a.yaml", manifest)]).unwrap();
+    let pinned = "{ apiVersion: v1, kind: ConfigMap, metadata: { name: a, resourceVersion: '1' } }";
+    let error = step(&server, json!({ "apply": ["a.yaml"] }), &[("a.yaml", pinned)]).unwrap_err();
+    says(&error, &["has been modified", "`metadata.resourceVersion`"]);
+    assert_eq!(server.patches().len(), 5);
+}
+
+#[test]
 fn every_kind_of_workload() {
     let server = Server::start();
     let template = json!({ "metadata": { "labels": { "app": "x" } }, "spec": { "containers": [{ "name": "main", "image": "r.example/x:1" }] } });
@@ -210,6 +225,7 @@ fn a_pull_secret_is_made_and_used() {
 fn manifests_are_applied_in_order_to_their_places() {
     let server = Server::start();
     server.rolls_out([done()]);
+    server.state().making = 3;
     let crd = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: { name: things.example.com }\nspec:\n  \
         group: example.com\n  scope: Namespaced\n  names: { kind: Thing, plural: things }\n  versions:\n  - { name: v1, served: true, storage: true }\n";
     let rest = format!(

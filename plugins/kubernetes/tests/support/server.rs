@@ -48,6 +48,8 @@ pub struct State {
     /// Whether reading an object makes its rollout go on.
     pub advance_on_read: bool,
     pub pods: Vec<Value>,
+    /// How often the server must be asked before it knows a new kind.
+    pub making: usize,
     /// How many connections are closed at once after an object was changed: the server is away.
     pub away: usize,
     is_away: bool,
@@ -352,7 +354,11 @@ impl State {
     }
 
     /// A discovery document.
-    fn kinds(&self, path: &str) -> Option<Value> {
+    fn kinds(&mut self, path: &str) -> Option<Value> {
+        if path == "/apis/example.com/v1" && self.making > 0 {
+            self.making -= 1;
+            return None;
+        }
         let resource = |name: &str, kind: &str, namespaced: bool| json!({ "name": name, "kind": kind, "namespaced": namespaced, "verbs": ["get", "patch"] });
         let resources = match path {
             "/api/v1" => vec![
