@@ -11,6 +11,7 @@ mod death;
 mod dockerfile;
 mod errors;
 mod flow;
+mod ftp;
 mod http;
 mod kubernetes;
 mod outputs;
