@@ -1,0 +1,105 @@
+//! Brings files out of git repositories over HTTP, as a step of a flow and behind URLs.
+//!
+//! This file joins the client to the contract; the client itself knows neither WIT nor wasm, so its tests run natively.
+
+pub mod checkout;
+pub mod clone;
+pub mod edge;
+pub mod faults;
+pub mod fetch;
+mod guest;
+pub mod id;
+pub mod login;
+pub mod modules;
+pub mod object;
+pub mod pack;
+pub mod packet;
+pub mod parameters;
+pub mod place;
+pub mod refs;
+pub mod server;
+
+use cooperage_sdk::layer::LayerWriter;
+use cooperage_sdk::prelude::*;
+
+use clone::Wanted;
+use guest::Guest;
+use login::Login;
+use parameters::{SourceParameters, TaskParameters, header_of_a_build};
+use refs::{Ref, Reference};
+
+struct Git;
+
+impl Plugin for Git {
+    fn describe() -> Description {
+        Description::new("git", env!("CARGO_PKG_VERSION"), "Brings files out of git repositories over HTTP")
+            .asks(Capability::named("http", "to fetch the repository that the step or the URL names"))
+            .asks(Capability::http(["*"], "to fetch submodules from other hosts, and to follow redirects to them"))
+            .asks(Capability::named("secrets", "to log in with the credentials that the step names"))
+            .asks(Capability::secrets(
+                ["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"],
+                "to log in where a URL of a build leads to a private repository",
+            ))
+            .provides("git+http")
+            .provides("git+https")
+            .provides("http:*.git")
+            .provides("https:*.git")
+    }
+}
+
+impl Task for Git {
+    type Parameters = TaskParameters;
+
+    fn run(request: TaskRequest<TaskParameters>) -> Result<Outputs> {
+        let parameters = request.parameters;
+        let wanted = parameters.wanted()?;
+        let login = Login::known(&wanted.url, parameters.header(guest::reveal)?)?;
+        let target = clone::resolve(&Guest, &login, &wanted)?;
+        let mut layer = LayerWriter::new();
+        let cloned = clone::clone(&Guest, &login, &wanted, &target, &mut layer)?;
+        Ok(Outputs::new()
+            .value("commit", cloned.commit.to_string())
+            .value("short", cloned.commit.short())
+            .value("ref", cloned.name)
+            .value("time", cloned.time)
+            .value("tree_id", cloned.tree.to_string())
+            .tree(layer.finish()?))
+    }
+}
+
+impl Source for Git {
+    type Parameters = SourceParameters;
+
+    fn resolve(request: &SourceRequest<SourceParameters>) -> Result<Version> {
+        let wanted = request.parameters.wanted(&request.url)?;
+        let found = clone::resolve(&Guest, &login_of_a_build(&wanted), &wanted)?;
+        if let Some(checksum) = request.parameters.checksum()?
+            && !found.commit.to_string().starts_with(&checksum)
+        {
+            return Err(clone::moved(&wanted, &found, &checksum));
+        }
+        let version = match wanted.reference {
+            Reference::Commit(id) => Version::immutable(id.to_string()),
+            _ => Version::new(found.commit.to_string()),
+        };
+        Ok(version.annotation("commit", found.commit.to_string()).annotation("ref", found.name))
+    }
+
+    fn fetch(request: &SourceRequest<SourceParameters>, version: &Version) -> Result<Tree> {
+        let wanted = request.parameters.wanted(&request.url)?;
+        let id = version.value.parse()?;
+        let target = Ref { name: version.value.clone(), id, commit: id };
+        let mut layer = LayerWriter::new();
+        clone::clone(&Guest, &login_of_a_build(&wanted), &wanted, &target, &mut layer).map_err(|error| {
+            let gone = error.kind == ErrorKind::NotFound;
+            if gone { Error { kind: ErrorKind::Conflict, ..error } } else { error }
+        })?;
+        layer.finish()
+    }
+}
+
+fn login_of_a_build(wanted: &Wanted) -> Login<'_> {
+    Login::on_demand(&wanted.url, || header_of_a_build(&wanted.url, guest::reveal_if_there))
+}
+
+cooperage_sdk::plugin!(Git: task, source);
