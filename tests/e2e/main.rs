@@ -8,6 +8,7 @@
 mod build;
 mod cache;
 mod death;
+mod docker;
 mod dockerfile;
 mod errors;
 mod flow;

@@ -227,3 +227,110 @@ pub fn login(has_credential: bool) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Script, digest};
+
+    const LAYER: &[u8] = &[5; 40_000];
+
+    fn config() -> String {
+        serde_json::json!({ "rootfs": { "diff_ids": [digest(LAYER)] } }).to_string()
+    }
+
+    /// An engine with `app:1` and `app:2`, which are the same image, and another image.
+    fn script() -> Script {
+        let config = config();
+        let id = digest(config.as_bytes());
+        let list = serde_json::json!([
+            { "Id": id, "RepoTags": ["docker.io/library/app:2", "app:1", "other:1", "localhost:5000/app:3"] },
+            { "Id": digest(b"x"), "RepoTags": ["<none>:<none>"] },
+            { "Id": digest(b"y"), "RepoTags": null },
+        ]);
+        let inspected = serde_json::json!({ "Id": id, "RootFS": { "Layers": [digest(LAYER)] } }).to_string();
+        let manifest = br#"[{"Config":"c.json","Layers":["l"]}]"#.as_slice();
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, bytes) in [("l", LAYER), ("c.json", config.as_bytes()), ("manifest.json", manifest)] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            builder.append_data(&mut header, name, bytes).unwrap();
+        }
+        Script::engine()
+            .answers("GET /v1.41/images/json", 200, &[], list.to_string())
+            .answers("GET /v1.41/images/app:1/json", 200, &[], &inspected)
+            .answers("GET /v1.41/images/app:9/json", 404, &[], r#"{"message":"no such image"}"#)
+            .answers(&format!("GET /v1.41/images/{id}/json"), 200, &[], &inspected)
+            .answers(&format!("GET /v1.41/images/{id}/get"), 200, &[], builder.into_inner().unwrap())
+            .answers("DELETE /v1.41/images/app:1", 200, &[], "[]")
+            .answers("DELETE /v1.41/images/app:2", 200, &[], "[]")
+            .answers("DELETE /v1.41/images/app:9", 409, &[], r#"{"message":"in use"}"#)
+            .answers("POST /v1.41/images/load?quiet=1", 200, &[], "")
+    }
+
+    fn app(script: &Script) -> Kept<'_> {
+        Kept::new(Engine::connect(script.edge()).unwrap(), "app".to_owned())
+    }
+
+    #[test]
+    fn tags_and_digests_stand_for_manifests() {
+        let script = script();
+        let app = app(&script);
+        assert_eq!(app.tags().unwrap(), ["1", "2"]);
+        let manifest = app.manifest("1").unwrap();
+        assert_eq!(app.manifest(&manifest.digest).unwrap(), manifest);
+        assert_eq!(
+            app.manifest(&digest(config().as_bytes())).unwrap(),
+            manifest,
+            "the engine's own digest is known, too"
+        );
+        let gets = |script: &Script| script.requests().iter().filter(|request| request.ends_with("/get")).count();
+        assert_eq!(gets(&script), 1);
+        script.contents.remove(&digest(LAYER));
+        app.blob(&digest(LAYER)).unwrap();
+        app.blob(&digest(LAYER)).unwrap();
+        assert_eq!(gets(&script), 2);
+        for (reference, text) in
+            [("9", "no image app:9"), ("a b", "no name of an image"), (digest(b"none").as_str(), "with the digest")]
+        {
+            let error = app.manifest(reference).unwrap_err();
+            assert!(error.message.contains(text), "{}", error.message);
+        }
+        assert_eq!(app.blob(&digest(b"none")).unwrap_err().kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn tags_go_one_by_one_and_images_with_all_of_theirs() {
+        let script = script();
+        let app = app(&script);
+        let deleted =
+            || script.requests().into_iter().filter(|request| request.starts_with("DELETE")).collect::<Vec<_>>();
+        app.delete("1").unwrap();
+        assert_eq!(deleted(), ["DELETE /v1.41/images/app:1"]);
+        app.delete(&digest(config().as_bytes())).unwrap();
+        assert_eq!(deleted()[1..], ["DELETE /v1.41/images/app:2", "DELETE /v1.41/images/app:1"]);
+        assert_eq!(app.delete("9").unwrap_err().kind, ErrorKind::Conflict);
+    }
+
+    #[test]
+    fn of_an_index_the_engine_gets_its_own_platform() {
+        let script = script();
+        let app = app(&script);
+        let own = app.manifest("1").unwrap();
+        let index = |architecture: &str| {
+            let entry = serde_json::json!({
+                "mediaType": own.media_type, "digest": own.digest, "size": own.size,
+                "platform": { "os": "linux", "architecture": architecture },
+            });
+            let bytes = serde_json::json!({ "manifests": [entry] }).to_string();
+            let (media_type, size) = (INDEXES[0].to_owned(), bytes.len() as u64);
+            Descriptor { media_type, digest: script.contents.put(bytes.as_bytes()), size, annotations: Vec::new() }
+        };
+        app.put_manifest(&index("amd64"), Some("5")).unwrap();
+        let error = app.put_manifest(&index("arm64"), Some("5")).unwrap_err();
+        assert!(error.message.contains("linux/amd64"), "{}", error.message);
+        assert_eq!(app.put_blob(&own.digest).unwrap(), Arrival::Uploaded);
+        assert_eq!(app.put_blob(&digest(b"none")).unwrap_err().kind, ErrorKind::NotFound);
+        assert!(login(true).is_err() && login(false).is_ok());
+    }
+}

@@ -53,8 +53,10 @@ pub fn of_answer(mut answer: Answer, what: &str) -> Error {
 #[must_use]
 pub fn of_stream(what: &str, message: &str, code: Option<i64>) -> Error {
     let said = said(message);
-    let kind = of_words(&said).unwrap_or(ErrorKind::InvalidInput);
-    let error = Error::new(kind, what).because(said.clone());
+    // A command that fails is no wrong use of ours, whatever words it consists of.
+    let ended = ["returned a non-zero code: ", "exit code: ", "exit status "].iter().any(|words| said.contains(words));
+    let kind = if ended { Some(ErrorKind::Conflict) } else { of_words(&said) };
+    let error = Error::new(kind.unwrap_or(ErrorKind::InvalidInput), what).because(said.clone());
     // A failed command has its exit status in the words, too, but not in those of every engine.
     let told =
         code.is_none_or(|code| said.contains(&format!("code: {code}")) || said.contains(&format!("status {code}")));
@@ -164,7 +166,9 @@ mod tests {
     #[test]
     fn codes_are_told_once() {
         let error = of_stream("the build failed", "The command 'x' returned a non-zero code: 7", Some(7));
-        assert_eq!(error.context.len(), 1);
+        assert_eq!((error.kind, error.context.len()), (ErrorKind::Conflict, 1));
+        let error = of_stream("the build failed", "executor failed running [echo unauthorized]: exit code: 7", None);
+        assert_eq!(error.kind, ErrorKind::Conflict);
         assert_eq!(of_stream("the build failed", "odd", Some(7)).context, ["odd", "code 7"]);
         assert_eq!(of_stream("push", "unauthorized: authentication required", None).kind, ErrorKind::Unauthenticated);
     }

@@ -209,3 +209,64 @@ fn next(mut queue: VecDeque<Piece>) -> Next {
         Ok(Vec::new())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::testing::{Script, digest};
+
+    fn image(script: &Script) -> (Descriptor, Vec<u8>) {
+        let layer = vec![7; 70_000];
+        let config = b"{}".to_vec();
+        let part = |bytes: &[u8], kind: &str| json!({ "mediaType": kind, "digest": script.contents.put(bytes), "size": bytes.len() });
+        let layers = [part(&layer, "l+zstd"), part(&layer, "l+zstd")];
+        let manifest = json!({ "config": part(&config, "c"), "layers": layers }).to_string();
+        let digest = script.contents.put(manifest.as_bytes());
+        let size = manifest.len() as u64;
+        (Descriptor { media_type: "m".into(), digest, size, annotations: Vec::new() }, layer)
+    }
+
+    const LOAD: &str = "POST /v1.41/images/load?quiet=1";
+
+    #[test]
+    fn the_archive_has_all_forms() {
+        let script = Script::engine().answers(LOAD, 200, &[], r#"{"stream":"Loaded image: app:1\n"}"#);
+        let (manifest, layer) = image(&script);
+        load(&Engine::connect(script.edge()).unwrap(), &manifest, Some("team/app:1")).unwrap();
+        let seen = script.seen.borrow();
+        let (_, sent) = seen.last().unwrap();
+        let mut archive = tar::Archive::new(sent.as_slice());
+        let mut files = std::collections::BTreeMap::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            assert!(files.insert(entry.path().unwrap().display().to_string(), bytes).is_none(), "a part is sent once");
+        }
+        assert_eq!(files.len(), 6);
+        let blob = format!("blobs/sha256/{}", &digest(&layer)[7..]);
+        assert_eq!(files[&blob], layer);
+        let json = |name: &str| serde_json::from_slice::<Value>(&files[name]).unwrap();
+        assert_eq!(json("manifest.json")[0]["RepoTags"], json!(["team/app:1"]));
+        assert_eq!(json("manifest.json")[0]["Layers"], json!([blob, blob]));
+        let entry = &json("index.json")["manifests"][0];
+        assert_eq!(entry["digest"], manifest.digest.as_str());
+        assert_eq!(entry["annotations"]["io.containerd.image.name"], "docker.io/team/app:1");
+    }
+
+    #[test]
+    fn what_the_engine_refuses_is_told() {
+        let refused = r#"{"errorDetail":{"message":"invalid tar header"},"error":"invalid tar header"}"#;
+        let script = Script::engine().answers(LOAD, 200, &[], refused);
+        let (manifest, layer) = image(&script);
+        let engine = Engine::connect(script.edge()).unwrap();
+        let error = load(&engine, &manifest, None).unwrap_err();
+        assert!(error.hint.unwrap().contains("zstd"));
+        script.contents.remove(&digest(&layer));
+        assert_eq!(load(&engine, &manifest, None).unwrap_err().kind, cooperage_sdk::ErrorKind::NotFound);
+        let nonsense = Descriptor { digest: script.contents.put(b"[]"), ..manifest };
+        assert!(load(&engine, &nonsense, None).unwrap_err().message.contains("no manifest"));
+    }
+}

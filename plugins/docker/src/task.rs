@@ -140,3 +140,73 @@ fn from_words(status: &str) -> Option<String> {
     let (_, rest) = status.split_once("digest: ")?;
     rest.split_whitespace().next().filter(|digest| names::is_digest(digest)).map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE;
+    use cooperage_sdk::ErrorKind;
+
+    use super::*;
+    use crate::testing::{Script, digest};
+
+    #[test]
+    fn pushes_give_the_digest() {
+        let some = digest(b"x");
+        for (said, expected) in [
+            (
+                format!(
+                    r#"{{"status":"Pushing","id":"a","progressDetail":{{"current":1,"total":2}}}}{}{{"progressDetail":{{}},"aux":{{"Tag":"1","Digest":"{some}","Size":5}}}}"#,
+                    '\n'
+                ),
+                Some(&some),
+            ),
+            (format!(r#"{{"status":"1: digest: {some} size: 524"}}"#), Some(&some)),
+            (r#"{"status":"1: digest: sha256:short size: 5"}"#.to_owned(), None),
+            (String::new(), None),
+        ] {
+            let script = Script::engine().answers("POST /v1.41/images/localhost:5000/a/push?tag=1", 200, &[], &said);
+            let engine = Engine::connect(script.edge()).unwrap();
+            let pushed = push(&engine, "localhost:5000/a:1", &Credential::default()).unwrap();
+            assert_eq!(pushed.digest.as_ref(), expected, "{said}");
+        }
+        let said = r#"{"errorDetail":{"message":"unauthorized: authentication required"},"error":"unauthorized: authentication required"}"#;
+        let script = Script::engine().answers("POST /v1.41/images/a/push?tag=latest", 200, &[], said);
+        let error = push(&Engine::connect(script.edge()).unwrap(), "a", &Credential::default()).unwrap_err();
+        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::Unauthenticated, "cannot push a"));
+    }
+
+    #[test]
+    fn names_and_logins() {
+        let script = Script::engine()
+            .answers("POST /v1.41/images/sha256:00/tag?repo=r.example%2Fb&tag=2", 201, &[], "")
+            .answers(
+                "POST /v1.41/auth",
+                500,
+                &[],
+                r#"{"message":"Get x: unauthorized: incorrect username or password"}"#,
+            );
+        let engine = Engine::connect(script.edge()).unwrap();
+        tag(&engine, "sha256:00", "r.example/b:2").unwrap();
+        assert!(tag(&engine, "a?b", "c").is_err() && tag(&engine, "a", "c@sha256:00").is_err());
+        let credential = Credential::new("docker.io", "alice", "pw".to_owned());
+        let error = login(&engine, "docker.io", &credential).unwrap_err();
+        assert_eq!(
+            (error.kind, error.hint.as_deref()),
+            (ErrorKind::Unauthenticated, Some("see that user name and password are right"))
+        );
+        let seen = script.seen.borrow();
+        let sent = String::from_utf8_lossy(&seen.last().unwrap().1).into_owned();
+        assert_eq!(sent, r#"{"username":"alice","password":"pw","serveraddress":"https://index.docker.io/v1/"}"#);
+        // Engines decode the header with the alphabet for URLs, and with padding.
+        assert_eq!(URL_SAFE.encode(serde_json::to_vec(&Credential::default()).unwrap()), "e30=");
+    }
+
+    #[test]
+    fn nothing_to_do_is_a_mistake() {
+        assert!(Parameters::default().check().is_err());
+        let parameters = |json: &str| serde_json::from_str::<Parameters>(json);
+        assert!(parameters(r#"{"push":{"image":"a"}}"#).unwrap().check().is_ok());
+        assert!(parameters(r#"{"login":[{"host":"h","username":"u","password":"plain"}]}"#).is_err());
+    }
+}

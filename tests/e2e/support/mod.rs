@@ -1,6 +1,7 @@
 //! A machine for one test: directories, short ways to run `coop` and other tools, and what must be there.
 
 pub mod cluster;
+pub mod engine;
 pub mod ftp;
 pub mod image;
 pub mod processes;
