@@ -185,7 +185,7 @@ impl Deed<'_, '_> {
         if document.identity.kind == "CustomResourceDefinition" {
             self.kinds.made_one();
         }
-        if let (Some(kind), Some(namespace)) = (Kind::of(&object), namespace) {
+        if let (Some(kind), Some(namespace)) = (Kind::of(&document.object), namespace) {
             if is_meant {
                 self.meant = Some(self.rollouts.len());
             }
