@@ -202,7 +202,13 @@ impl<'c, 'a> Download<'c, 'a> {
     fn end(&mut self, data: Data) -> Result<Vec<u8>> {
         self.client.once(|session| session.end(data))?;
         if let Some(size) = self.stamp.size.filter(|size| self.done < *size) {
-            return Err(Error::unavailable(format!("it ends after {} of {size} bytes", self.done)));
+            let path = &self.path;
+            let (done, there) = (self.done, self.client.once(|session| session.size(path))?);
+            return Err(if there == Some(done) {
+                Error::conflict(format!("the server has {done} bytes of it instead of {size}"))
+            } else {
+                Error::unavailable(format!("it ends after {done} of {size} bytes"))
+            });
         }
         self.ended = true;
         Ok(self.text.end().to_vec())

@@ -29,7 +29,9 @@ fn meaning(reply: &Reply) -> (ErrorKind, Option<&'static str>) {
     let full = Some("free space on the server, or ask for a larger quota");
     match reply.code {
         452 | 552 => (ErrorKind::Limit, full),
-        _ if reply.code >= 400 && says(&["no space", "quota", "disk full", "storage allocation"]) => {
+        _ if reply.code >= 400
+            && says(&["no space", "quota", "disk full", "storage allocation", "writing to local file"]) =>
+        {
             (ErrorKind::Limit, full)
         }
         530 if says(&["encrypt", "ssl", "tls"]) => (ErrorKind::Denied, Some("the server wants TLS; see `tls`")),
@@ -72,6 +74,7 @@ mod tests {
             (552, "Disk full", ErrorKind::Limit),
             (452, "No room", ErrorKind::Limit),
             (451, "write: No space left on device", ErrorKind::Limit),
+            (451, "Failure writing to local file.", ErrorKind::Limit),
             (451, "Local error", ErrorKind::Unavailable),
             (425, "Failed to establish connection.", ErrorKind::Unavailable),
             (426, "Failure writing network stream.", ErrorKind::Unavailable),

@@ -184,6 +184,9 @@ impl<'l, 'c> Layout<'l, 'c> {
     pub fn delete(&mut self, reference: &str) -> Result<()> {
         names::check_reference(reference)?;
         let what = format!("cannot delete {}", self.display(reference));
+        if self.index().context(&what)?.is_none() {
+            return Err(self.no_such(what));
+        }
         let mut gone = false;
         self.change(|index| {
             gone = index.remove(reference);
