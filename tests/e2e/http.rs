@@ -72,7 +72,7 @@ fn files_go_there_and_back() {
          put:   { uses: http, in: get, with: { url: 'WEB/up/f.bin', file: dir/f.bin } }
          form:  { uses: http, in: get, with: { url: 'WEB/up/form', method: PUT, multipart: [{ name: f, file: dir/f.bin }] } }
          pack:  { uses: http, in: get, with: { url: 'WEB/up/pack.tar', pack: / } }
-         docs:  { uses: http, with: { url: 'WEB/up/docs.tar', pack: docs } }
+         docs:  { uses: http, with: { url: 'WEB/up/docs.tar', pack: docs, known_length: true } }
          image: { uses: http, with: { url: 'WEB/up/image.tar', image: { image: 'sent:1', format: docker } } }",
         &["--registry-ca", &format!("{}={}", web.secure_host(), web.authority.display())],
     );

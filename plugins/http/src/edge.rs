@@ -50,6 +50,11 @@ pub trait Files {
     /// # Errors
     /// `not-found` if there is no such image.
     fn image(&self, image: &str, format: &str, name: Option<&str>) -> Result<Rc<dyn Material>>;
+    /// The same bytes, read to their end and kept, so that their length is known.
+    ///
+    /// # Errors
+    /// Those of the store and of the bytes.
+    fn measured(&self, material: &dyn Material) -> Result<Rc<dyn Material>>;
     /// Content that the store has already.
     ///
     /// # Errors

@@ -95,7 +95,8 @@ fn hint(status: u16, has_credential: bool, answer: &Answer) -> Option<String> {
             Some(allowed) => format!("there, `method` may be {}", clean(allowed)),
             None => "try another `method`".to_owned(),
         },
-        411 => "the far side wants to know the length of the body".to_owned(),
+        411 => "the far side wants to know the length of the body; with `pack` or `image`, add `known_length: true`"
+            .to_owned(),
         413 => "the far side takes no body of this size".to_owned(),
         415 => "set the header `content-type` to what the far side takes".to_owned(),
         429 => match answer.headers.get("retry-after").and_then(number) {

@@ -14,6 +14,8 @@ use cooperage_sdk::{Context, Error, Result, registries, secrets};
 
 use crate::edge::{Answer, Bytes, Chain, Clock, Deadline, Edge, Exchange, Files, Held, Http, Material, Sink, Vault};
 
+const ANY_BYTES: &str = "application/octet-stream";
+
 /// The outside of one plugin call.
 pub struct Guest {
     input: Option<Rc<Tree>>,
@@ -150,6 +152,21 @@ impl Material for Image {
     }
 }
 
+struct Blob {
+    digest: String,
+    size: u64,
+}
+
+impl Material for Blob {
+    fn length(&self) -> Option<u64> {
+        Some(self.size)
+    }
+
+    fn open(&self) -> Result<Box<dyn Bytes>> {
+        Ok(Box::new(content::open(&self.digest)?))
+    }
+}
+
 impl Bytes for Reader {
     fn chunk(&mut self, max: u32) -> Result<Vec<u8>> {
         Reader::read(self, max)
@@ -196,6 +213,20 @@ impl Files for Guest {
         Ok(Rc::new(Image { image, format, name }))
     }
 
+    fn measured(&self, material: &dyn Material) -> Result<Rc<dyn Material>> {
+        let (writer, mut bytes) = (Writer::new(), material.open()?);
+        loop {
+            check_cancelled()?;
+            let chunk = bytes.chunk(content::CHUNK)?;
+            if chunk.is_empty() {
+                break;
+            }
+            writer.write(&chunk)?;
+        }
+        let kept = Writer::commit(writer, ANY_BYTES, None)?;
+        Ok(Rc::new(Blob { digest: kept.digest, size: kept.size }))
+    }
+
     fn held(&self, digest: &str) -> Result<Option<Held>> {
         match content::stat(digest)? {
             Some(size) => Ok(Some(Held { bytes: Box::new(content::open(digest)?), size })),
@@ -227,7 +258,7 @@ impl Sink for Keeper {
     }
 
     fn commit(self: Box<Self>, expected: Option<&str>) -> Result<Held> {
-        let kept = Writer::commit(self.0, "application/octet-stream", expected)?;
+        let kept = Writer::commit(self.0, ANY_BYTES, expected)?;
         Ok(Held { bytes: Box::new(content::open(&kept.digest)?), size: kept.size })
     }
 }

@@ -42,6 +42,9 @@ pub struct Parameters {
     pub pack: Option<String>,
     /// Body: an image of the store as an archive.
     pub image: Option<ImageArchive>,
+    /// With `pack` or `image`: whether the archive is made before it is sent, because the far side wants to know its
+    /// length.
+    pub known_length: Option<bool>,
 
     /// Statuses that are right, such as 201 or "2xx"; by default 2xx.
     pub expect: Option<Expect>,

@@ -54,6 +54,9 @@ pub fn check(parameters: &Parameters) -> Result<()> {
             "there are both `{first}` and `{second}`, but a request has one body"
         )));
     }
+    if parameters.known_length.is_some() && parameters.pack.is_none() && parameters.image.is_none() {
+        return Err(Error::invalid_input("`known_length` is about an archive, but there is no `pack` and no `image`"));
+    }
     for part in parameters.multipart.iter().flatten() {
         let name = &part.name;
         match (&part.value, &part.file) {
@@ -75,7 +78,7 @@ pub fn check(parameters: &Parameters) -> Result<()> {
 /// # Errors
 /// Those of files, images and secrets.
 pub fn of(parameters: &Parameters, edge: &Edge) -> Result<Payload> {
-    let Parameters { json, form, multipart, body, file, pack, image, .. } = parameters;
+    let Parameters { json, form, multipart, body, file, pack, image, known_length, .. } = parameters;
     if let Some(value) = json {
         let mut value = value.clone();
         let is_secret = reveal_in(&mut value, edge.vault)?;
@@ -104,6 +107,7 @@ pub fn of(parameters: &Parameters, edge: &Edge) -> Result<Payload> {
     } else {
         return Ok(Payload::default());
     };
+    let material = if *known_length == Some(true) { edge.files.measured(&*material)? } else { material };
     let media_type = Some(media_type.to_owned());
     Ok(Payload { materials: vec![material], media_type, is_upload: true, ..Payload::default() })
 }

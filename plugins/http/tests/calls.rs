@@ -70,6 +70,8 @@ fn bodies() {
     assert_eq!((seen.header("content-length"), &seen.body), ("12345", &support::noise(12_345)));
     let seen = sent(json!({ "pack": "/" }));
     assert_eq!((seen.header("content-length"), seen.header("transfer-encoding")), ("", "chunked"));
+    let seen = sent(json!({ "pack": "/", "known_length": true }));
+    assert_eq!((seen.header("content-length"), seen.text().as_str()), ("8", "packed /"));
 }
 
 #[test]
@@ -145,6 +147,7 @@ fn parameters_that_contradict_each_other() {
         (json!({ "mode": "644" }), "there is no `save`"),
         (json!({ "checksum": "sha256:00" }), "there is no `save`"),
         (json!({ "keep_input": true }), "there is no `save`"),
+        (json!({ "file": "a", "known_length": true }), "about an archive"),
         (json!({ "save": "../a" }), "no path of a file"),
         (json!({ "save": "a/" }), "no path of a file"),
         (json!({ "save": "a", "mode": "rwx" }), "no octal number"),

@@ -11,7 +11,7 @@ use std::io::{Cursor, Read};
 use std::rc::Rc;
 use std::time::Duration;
 
-use cooperage_plugin_http::edge::{Bytes, Clock, Edge, Files, Held, Material, Sink, Vault};
+use cooperage_plugin_http::edge::{Bytes, Clock, Edge, Files, Filling, Held, Material, Sink, Vault};
 use cooperage_plugin_http::parameters::Parameters;
 use cooperage_plugin_http::task::{Done, perform};
 use cooperage_sdk::{Error, Result};
@@ -112,6 +112,12 @@ impl Files for World {
 
     fn image(&self, image: &str, format: &str, name: Option<&str>) -> Result<Rc<dyn Material>> {
         Ok(Rc::new(Endless(format!("image {image} {format} {name:?}").into_bytes())))
+    }
+
+    fn measured(&self, material: &dyn Material) -> Result<Rc<dyn Material>> {
+        let mut bytes = Vec::new();
+        Filling(&mut *material.open()?).read_to_end(&mut bytes)?;
+        Ok(Rc::new(bytes))
     }
 
     fn held(&self, digest: &str) -> Result<Option<Held>> {
