@@ -27,7 +27,8 @@ fn deploy(machine: &Machine, server: &str, with: &str, more: &str, args: &[&str]
          namespace: shop, {with} }}\n{more}"
     );
     machine.write("cooperage.yaml", flow);
-    let secrets = ["--secret", "id=TOKEN,src=token", "--secret", "id=PASSWORD,src=password", "--secret", "id=WRONG,src=wrong"];
+    let secrets =
+        ["--secret", "id=TOKEN,src=token", "--secret", "id=PASSWORD,src=password", "--secret", "id=WRONG,src=wrong"];
     machine.run(&[&["run", "--output", "json"], &secrets[..], args].concat())
 }
 
@@ -70,14 +71,18 @@ fn an_image_is_deployed_with_the_secret_to_pull_it() {
 #[test]
 fn manifests_of_the_project_are_applied() {
     let Some((machine, cluster)) = start() else { return };
-    machine.write("deploy/1.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: one }\ndata: { mode: \"0644\" }\n");
+    machine
+        .write("deploy/1.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: one }\ndata: { mode: \"0644\" }\n");
     machine.write("deploy/2.json", r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"two"}}"#);
     machine.write("deploy/README.md", "no manifest");
     let ran = deploy(&machine, &cluster.url(), "apply: [deploy]", "", &[]);
     assert_eq!(values(&ran)["objects"], json!(["configmap/one", "configmap/two"]));
     let applied = &cluster.state().applied["/api/v1/namespaces/shop/configmaps/one"];
-    assert_eq!(*applied, json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "one", "namespace": "shop" },
-        "data": { "mode": "0644" } }));
+    assert_eq!(
+        *applied,
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "one", "namespace": "shop" },
+        "data": { "mode": "0644" } })
+    );
     deploy(&machine, &cluster.url(), "apply: [absent]", "", &[]).says(&["/absent", "`in:`"]);
     machine.write("deploy/3.yaml", "a: [");
     let ran = deploy(&machine, &cluster.url(), "apply: [deploy]", "", &[]);
@@ -122,7 +127,9 @@ fn what_goes_wrong_is_said() {
     values(&deploy(&machine, &cluster.url(), &format!("{image}, force: true"), "", &[]));
 
     let asked = cluster.state().requests.len();
-    let flow = |with: &str| format!("version: 1\nflow: {{ a: {{ uses: kubernetes, with: {{ deployment: web, {with} }} }} }}\n");
+    let flow = |with: &str| {
+        format!("version: 1\nflow: {{ a: {{ uses: kubernetes, with: {{ deployment: web, {with} }} }} }}\n")
+    };
     let config = "current-context: a\ncontexts: [{ name: a, context: { cluster: a, user: a } }]\n\
                   clusters: [{ name: a, cluster: { server: 'https://cluster.invalid' } }]\nusers: [{ name: a, user: { token: hunter2 } }]\n";
     machine.write("kubeconfig", config);
@@ -160,7 +167,11 @@ fn a_rollout_that_does_not_end_is_explained() {
     cluster.state().stuck = true;
     let ran = deploy(&machine, &cluster.url(), "deployment: web, image: 'IMAGE', wait: 2s", "", &[]);
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
-    ran.says(&["is not done after 2s", "0 of 3 new pods have been made", "pod web-1: container main waits: ImagePullBackOff"]);
+    ran.says(&[
+        "is not done after 2s",
+        "0 of 3 new pods have been made",
+        "pod web-1: container main waits: ImagePullBackOff",
+    ]);
 }
 
 #[test]
@@ -180,12 +191,32 @@ fn certificates_are_checked() {
         return;
     }
     let Some((machine, cluster)) = start() else { return };
-    let front = Front::start(&machine, &cluster);
+    let front = Front::start(&machine, &cluster, false);
     let with = "deployment: web, image: 'IMAGE'";
     let ran = deploy(&machine, &front.url, with, "", &[]);
     assert_eq!(ran.code, Some(3), "{}", ran.stderr);
     ran.says(&["cannot be reached", front.host(), "authority that is not known here", "ca: FILE"]);
     assert!(cluster.state().requests.is_empty());
     machine.configure(&format!("registries:\n  \"{}\": {{ ca: {} }}\n", front.host(), front.authority.display()));
+    assert_eq!(values(&deploy(&machine, &front.url, with, "", &[]))["generation"], 2);
+}
+
+#[test]
+fn a_client_certificate_is_the_hosts() {
+    if !have(&["nginx", "openssl"]) {
+        return;
+    }
+    let Some((machine, cluster)) = start() else { return };
+    let front = Front::start(&machine, &cluster, true);
+    machine.configure(&format!("registries:\n  \"{}\": {{ ca: {} }}\n", front.host(), front.authority.display()));
+    let with = "deployment: web, image: 'IMAGE'";
+    let ran = deploy(&machine, &front.url, with, "", &[]);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    ran.says(&["answers 400"]);
+    assert!(cluster.state().requests.is_empty());
+    for (from, to) in [("server.crt", "client.cert"), ("server.key", "client.key")] {
+        let to = machine.outside("home/.config/cooperage/certs.d").join(front.host()).join(to);
+        Machine::write_to(to, std::fs::read(front.authority.with_file_name(from)).unwrap());
+    }
     assert_eq!(values(&deploy(&machine, &front.url, with, "", &[]))["generation"], 2);
 }

@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Machine;
-use super::registry::certificates;
+use super::{Machine, registry};
 
 pub const TOKEN: &str = "token-of-a-service-account";
 pub const WEB: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
@@ -81,11 +80,15 @@ pub struct Front {
 }
 
 impl Front {
-    pub fn start(machine: &Machine, cluster: &Cluster) -> Self {
-        let directory = machine.outside("front");
+    /// With `certificates`, clients must show one that the same authority has signed.
+    pub fn start(machine: &Machine, cluster: &Cluster, certificates: bool) -> Self {
+        let name = format!("front-{certificates}");
+        let directory = machine.outside(&name);
         let path = |name: &str| directory.join(name).display().to_string();
         std::fs::create_dir_all(path("temporary")).unwrap();
-        let authority = certificates(machine, "front");
+        let authority = registry::certificates(machine, &name);
+        let verify = format!("ssl_client_certificate {}; ssl_verify_client on;", authority.display());
+        let verify = if certificates { verify } else { String::new() };
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|what| format!("{what}_temp_path {};\n", path("temporary")))
@@ -93,6 +96,7 @@ impl Front {
         let config = format!(
             "daemon off; master_process off; pid {}; error_log {};\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}\n\
              server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
+             {verify}\n\
              location / {{ proxy_pass {}; proxy_buffering off; }} }}\n}}\n",
             path("pid"),
             path("errors"),
@@ -242,7 +246,8 @@ impl State {
     }
 
     fn pods(&self) -> Value {
-        let waiting = json!({ "reason": "ImagePullBackOff", "message": format!("Back-off pulling image {}", self.image) });
+        let waiting =
+            json!({ "reason": "ImagePullBackOff", "message": format!("Back-off pulling image {}", self.image) });
         let pod = json!({ "metadata": { "name": "web-1" }, "status": { "containerStatuses": [
             { "name": "main", "ready": false, "state": { "waiting": waiting } }] } });
         json!({ "kind": "PodList", "items": if self.stuck { vec![pod] } else { Vec::new() } })
