@@ -82,12 +82,6 @@ impl Access {
     }
 }
 
-/// Whoever writes no namespace and asks no server.
-#[must_use]
-pub fn default_namespace() -> String {
-    NAMESPACE.to_owned()
-}
-
 fn address(server: &str) -> Result<Url> {
     let url: Url = server.parse().map_err(|error: Error| {
         error.context("`server` is no address of an API server").hint("write it like `https://cluster.example:6443`")

@@ -15,12 +15,15 @@ const FIRST: Duration = Duration::from_millis(400);
 const LONGEST: Duration = Duration::from_secs(10);
 /// Whoever wants us to wait longer than this gets no further try from this call.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After this time there is no further try: a server that hangs is not asked five times for a minute each.
+const TOGETHER: Duration = Duration::from_secs(90);
 
 /// Sends until the answer is one that lasts, or patience ends; then the last answer or error is the result.
 ///
 /// # Errors
 /// Those of `send`; `cancelled` while waiting.
 pub fn persistently(clock: &dyn Clock, mut send: impl FnMut() -> Result<Answer>) -> Result<Answer> {
+    let began = clock.elapsed();
     let mut failures = 0;
     loop {
         let result = send();
@@ -31,7 +34,7 @@ pub fn persistently(clock: &dyn Clock, mut send: impl FnMut() -> Result<Answer>)
         };
         failures += 1;
         let wait = wish.unwrap_or_default().max(backoff(failures));
-        if failures == TRIES || wait > PATIENCE {
+        if failures == TRIES || wait > PATIENCE || clock.elapsed().saturating_sub(began) > TOGETHER {
             return result;
         }
         drop(result);
@@ -65,7 +68,37 @@ pub fn asked(headers: &Headers) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use cooperage_sdk::Error;
+
     use super::*;
+
+    struct Time(Cell<Duration>);
+
+    impl Clock for Time {
+        fn pause(&self, time: Duration) -> Result<()> {
+            self.0.set(self.0.get() + time);
+            Ok(())
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.0.get()
+        }
+    }
+
+    #[test]
+    fn tries_end_by_number_and_by_time() {
+        for (seconds, tries) in [(0, TRIES), (60, 2), (100, 1)] {
+            let (time, made) = (Time(Cell::default()), Cell::new(0));
+            let result = persistently(&time, || {
+                made.set(made.get() + 1);
+                time.pause(Duration::from_secs(seconds))?;
+                Err(Error::unavailable("nothing comes"))
+            });
+            assert_eq!((made.get(), result.is_err()), (tries, true), "{seconds}");
+        }
+    }
 
     #[test]
     fn waits_grow_and_stay_bounded() {

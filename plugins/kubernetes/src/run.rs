@@ -4,7 +4,7 @@
 use cooperage_sdk::{Error, Result, info};
 use serde_json::Value;
 
-use crate::access::{self, Access};
+use crate::access::Access;
 use crate::change::{Change, template};
 use crate::client::{Applied, Client};
 use crate::edge::Edge;
@@ -42,7 +42,8 @@ pub type Reveal<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>>;
 /// Whatever goes wrong, for the user to read.
 pub fn run(wanted: &Wanted, files: &[File], edge: Edge, reveal: Reveal) -> Result<Outcome> {
     let access = Access::new(&wanted.parameters, reveal)?;
-    let documents = prepare(wanted, files, &access.namespace, reveal)?;
+    // All that can be found wrong without the server is found before it is asked to change anything.
+    let Prepared { documents, meant, .. } = prepare(wanted, files, Some(&access.namespace), reveal)?;
     let parameters = &wanted.parameters;
     let client =
         Client::new(edge, &access, &parameters.field_manager).force(parameters.force).dry_run(parameters.dry_run);
@@ -54,8 +55,8 @@ pub fn run(wanted: &Wanted, files: &[File], edge: Edge, reveal: Reveal) -> Resul
         meant: None,
         outcome: Outcome::default(),
     };
-    for document in documents {
-        deed.apply(document)?;
+    for (at, document) in documents.into_iter().enumerate() {
+        deed.apply(document, meant == Some(at))?;
     }
     deed.update()?;
     deed.wait()
@@ -66,41 +67,53 @@ pub fn run(wanted: &Wanted, files: &[File], edge: Edge, reveal: Reveal) -> Resul
 /// # Errors
 /// `invalid-input` if only a server could tell what is meant.
 pub fn write(wanted: &Wanted, files: &[File], reveal: Reveal) -> Result<Outcome> {
-    let namespace = wanted.parameters.namespace.clone();
-    let assumed = namespace.clone().unwrap_or_else(access::default_namespace);
-    let mut outcome = Outcome::default();
-    let mut documents = prepare(wanted, files, &assumed, reveal)?;
-    let mut found = false;
-    for document in &mut documents {
-        if is_meant(wanted, document, &assumed) {
-            found = true;
-            outcome.previous_image = change(wanted, document)?;
-        }
-    }
-    if let Some(WorkloadName { kind, name }) = wanted.workload.as_ref().filter(|_| wanted.changes_pods() && !found) {
+    let namespace = wanted.parameters.namespace.as_deref();
+    let Prepared { mut documents, meant, image } = prepare(wanted, files, namespace, reveal)?;
+    if let Some(WorkloadName { kind, name }) =
+        wanted.workload.as_ref().filter(|_| wanted.changes_pods() && meant.is_none())
+    {
         documents.push(patch(wanted, *kind, name)?);
     }
     for document in &mut documents {
         // Without a name for it, whoever applies the manifests decides.
-        let named = namespace.as_ref().filter(|_| document.identity.is_cluster_wide() == Some(false));
+        let named = namespace.filter(|_| document.identity.is_cluster_wide() == Some(false));
         if let Some(namespace) = named {
             document.belong_to(namespace)?;
         }
     }
-    outcome.documents = documents;
-    Ok(outcome)
+    Ok(Outcome { workload: None, previous_image: image, documents })
 }
 
-/// The manifests, and the secret that their pods may need: behind the namespaces that the manifests begin with.
-fn prepare(wanted: &Wanted, files: &[File], namespace: &str, reveal: Reveal) -> Result<Vec<Document>> {
+/// Documents that are ready to be applied.
+struct Prepared {
+    documents: Vec<Document>,
+    /// Which of them is the workload of the step. It has the change in it.
+    meant: Option<usize>,
+    /// The image that it had in its manifest.
+    image: Option<String>,
+}
+
+/// The manifests with the change in the one that is meant, and the secret that its pods may need: behind the namespaces
+/// that the manifests begin with.
+fn prepare(wanted: &Wanted, files: &[File], namespace: Option<&str>, reveal: Reveal) -> Result<Prepared> {
     let mut documents = manifests::read(files)?;
+    let mut meant = documents.iter().position(|document| is_meant(wanted, document));
+    let mut image = None;
+    if let Some(at) = meant {
+        image = change(wanted, &mut documents[at])?;
+    }
     let parameters = &wanted.parameters;
     if let Some(pull_secret) = &parameters.pull_secret {
-        let secret = Document::made(secret::object(pull_secret, parameters.image.as_deref(), namespace, reveal)?)?;
+        let beside = meant.and_then(|at| documents[at].identity.namespace.clone());
+        let mut secret = Document::made(secret::object(pull_secret, parameters.image.as_deref(), reveal)?)?;
+        if let Some(namespace) = beside.as_deref().or(namespace) {
+            secret.belong_to(namespace)?;
+        }
         let at = documents.iter().position(|document| document.identity.kind != "Namespace").unwrap_or(documents.len());
         documents.insert(at, secret);
+        meant = meant.map(|before| if before >= at { before + 1 } else { before });
     }
-    Ok(documents)
+    Ok(Prepared { documents, meant, image })
 }
 
 /// The least that says what shall change; it is for a server that has the rest.
@@ -124,11 +137,11 @@ fn patch(wanted: &Wanted, kind: Kind, name: &str) -> Result<Document> {
 }
 
 /// Whether a document is the workload of the step. Who names no namespace means the one that the manifest names.
-fn is_meant(wanted: &Wanted, document: &Document, namespace: &str) -> bool {
+fn is_meant(wanted: &Wanted, document: &Document) -> bool {
     let Some(WorkloadName { kind, name }) = &wanted.workload else { return false };
-    let own = document.identity.namespace.as_deref().unwrap_or(namespace);
-    let asked = wanted.parameters.namespace.as_deref().unwrap_or(own);
-    Kind::of(&document.object) == Some(*kind) && document.identity.name == *name && own == asked
+    let (own, asked) = (document.identity.namespace.as_ref(), wanted.parameters.namespace.as_ref());
+    let here = own.is_none_or(|own| asked.is_none_or(|asked| own == asked));
+    Kind::of(&document.object) == Some(*kind) && document.identity.name == *name && here
 }
 
 /// Makes the change on a manifest; gives the image that it had.
@@ -167,18 +180,16 @@ struct Deed<'d, 'a> {
 }
 
 impl Deed<'_, '_> {
-    /// Applies a manifest, with the change in it if it is the step's workload.
-    fn apply(&mut self, mut document: Document) -> Result<()> {
+    /// Applies a manifest, which may be the one that the step means.
+    fn apply(&mut self, mut document: Document, is_meant: bool) -> Result<()> {
         let title = document.title();
         let (path, namespace) =
             self.kinds.locate(&document.identity).map_err(|error| error.context(format!("cannot apply {title}")))?;
-        let is_meant = self.meant.is_none() && is_meant(self.wanted, &document, self.client.namespace());
         if let Some(namespace) = &namespace {
             document.belong_to(namespace)?;
         }
         if is_meant {
             self.outcome.previous_image = self.image_of(&path, &title)?;
-            change(self.wanted, &mut document)?;
         }
         let object = self.apply_persistently(&path, &document, &title)?;
         info!("applied {}{}", document.identity, namespace.as_ref().map(|n| format!(" in {n}")).unwrap_or_default());

@@ -16,12 +16,7 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 ///
 /// # Errors
 /// `invalid-input` if registry, user name or password cannot be; those of `reveal`.
-pub fn object(
-    wanted: &PullSecret,
-    image: Option<&str>,
-    namespace: &str,
-    reveal: impl Fn(&str) -> Result<Vec<u8>>,
-) -> Result<Value> {
+pub fn object(wanted: &PullSecret, image: Option<&str>, reveal: impl Fn(&str) -> Result<Vec<u8>>) -> Result<Value> {
     let registry = match (&wanted.registry, image) {
         (Some(registry), _) => key(registry)?,
         (None, Some(image)) => key(names::registry(image))?,
@@ -44,7 +39,7 @@ pub fn object(
     Ok(json!({
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": { "name": wanted.name, "namespace": namespace },
+        "metadata": { "name": wanted.name },
         "type": "kubernetes.io/dockerconfigjson",
         "data": { ".dockerconfigjson": STANDARD.encode(config.to_string()) },
     }))
@@ -83,7 +78,7 @@ mod tests {
     use super::*;
 
     fn make(wanted: Value, image: Option<&str>) -> Result<Value> {
-        object(&serde_json::from_value(wanted).unwrap(), image, "shop", |name| match name {
+        object(&serde_json::from_value(wanted).unwrap(), image, |name| match name {
             "P" => Ok(b"p:w\"d\n".to_vec()),
             "U" => Ok(b"robot".to_vec()),
             "EMPTY" => Ok(b"\n".to_vec()),
@@ -105,7 +100,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(secret["type"], "kubernetes.io/dockerconfigjson");
-        assert_eq!(secret["metadata"], json!({ "name": "pull", "namespace": "shop" }));
+        assert_eq!(secret["metadata"], json!({ "name": "pull" }));
         let expected = json!({ "auths": { "r.example:5000": {
             "username": "me", "password": "p:w\"d", "auth": STANDARD.encode("me:p:w\"d") } } });
         assert_eq!(config(&secret), expected);

@@ -141,9 +141,13 @@ fn manifests_that_the_server_cannot_take() {
 }
 
 #[test]
-fn nothing_is_sent_when_a_manifest_cannot_be_read() {
+fn nothing_is_sent_when_a_manifest_is_wrong() {
     let server = web();
     let good = "{ apiVersion: v1, kind: ConfigMap, metadata: { name: a } }";
     step(&server, json!({ "apply": ["a", "b"] }), &[("a.yaml", good), ("b.yaml", "a: [")]).unwrap_err();
+    let web = deployment("web", "r.example/web:1").to_string();
+    let wanted = json!({ "apply": ["a", "b"], "deployment": "web", "container": "absent", "image": "b" });
+    let error = step(&server, wanted, &[("a.yaml", good), ("b.json", &web)]).unwrap_err();
+    says(&error, &["deployment/web (b.json) cannot be changed", "absent"]);
     assert!(server.lines().is_empty());
 }

@@ -76,10 +76,12 @@ fn without_a_namespace_none_is_written() {
 #[test]
 fn who_names_no_namespace_means_that_of_the_manifest() {
     let text = deployment("web", "r.example/web:1").to_string();
-    let wanted = json!({ "write": ".", "deployment": "web", "image": "r.example/web:2", "apply": ["web.json"] });
+    let wanted = json!({ "write": ".", "deployment": "web", "image": "r.example/web:2", "apply": ["web.json"],
+        "pull_secret": { "name": "pull", "username": "robot", "password": { "secret": "PASSWORD" } } });
     let found = written(wanted, &[("web.json", &text)]);
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].1["spec"]["template"]["spec"]["containers"][0]["image"], "r.example/web:2");
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].1["metadata"], json!({ "name": "pull", "namespace": "shop" }));
+    assert_eq!(found[1].1["spec"]["template"]["spec"]["containers"][0]["image"], "r.example/web:2");
     let elsewhere = json!({ "write": ".", "deployment": "web", "image": "r.example/web:2", "apply": ["web.json"],
         "namespace": "other", "container": "web" });
     assert_eq!(written(elsewhere, &[("web.json", &text)]).len(), 2, "another one of the same name");
