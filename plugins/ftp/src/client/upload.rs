@@ -65,7 +65,11 @@ impl Upload<'_> {
         if self.resume.is_some() && matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Cancelled) {
             return error.because(format!("what arrived is kept as {target}, and continued next time"));
         }
-        match client.once(|session| session.must("DELE", target)) {
+        let mut remove = || client.once(|session| session.must("DELE", target));
+        // Once more in another session, if this one is gone: nobody else can mean this file.
+        let removed =
+            remove().or_else(|error| if error.kind == ErrorKind::Unavailable { remove() } else { Err(error) });
+        match removed {
             Err(trouble) if trouble.kind != ErrorKind::NotFound => {
                 error.because(format!("a part of it may be left as {target}: {}", trouble.message))
             }
