@@ -17,6 +17,8 @@ const USER_AGENT: &str = concat!("cooperage-kubernetes/", env!("CARGO_PKG_VERSIO
 const APPLY: &str = "application/apply-patch+yaml";
 /// Objects are smaller by far: etcd keeps none above 1.5 MiB.
 const LARGEST: usize = 16 << 20;
+/// A shorter text is in many words.
+const SHORTEST_TOKEN: usize = 6;
 /// How long a server may think.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -165,7 +167,13 @@ impl<'a> Client<'a> {
     /// The error for a refusal; `what` could not be done.
     #[must_use]
     pub fn refused(&self, refusal: &Refusal, what: &str) -> Error {
-        refusal.error(what, &Situation { host: &self.access.host, has_token: self.access.token.is_some() })
+        let situation = Situation { host: &self.access.host, has_token: self.access.token.is_some() };
+        let mut error = refusal.error(what, &situation);
+        // The host blacks out whole secrets. A token that comes from within a kubeconfig it does not know.
+        if let Some(token) = self.access.token.as_deref().filter(|token| token.len() >= SHORTEST_TOKEN) {
+            error.context.iter_mut().for_each(|text| *text = text.replace(token, "***"));
+        }
+        error
     }
 
     fn persistently(

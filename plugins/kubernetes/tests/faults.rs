@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use cooperage_sdk::ErrorKind;
 use serde_json::{Value, json};
 use support::server::{Server, Trouble, WEB, deployment, status};
-use support::{Time, says, step, step_in};
+use support::{TOKEN, Time, says, step, step_in};
 
 fn web() -> Server {
     let server = Server::start();
@@ -68,6 +68,15 @@ fn the_words_of_the_server_reach_the_user() {
         says(&error, &texts);
         assert_eq!(server.patches().len(), 1, "{code}: it is not sent again");
     }
+}
+
+#[test]
+fn a_token_that_the_server_repeats_is_not_shown() {
+    let server = web();
+    let answer = status(403, "Forbidden", &format!("the token {TOKEN} may not do this")).to_string();
+    server.trouble("PATCH", "web", Trouble::Answer(403, answer));
+    let error = step(&server, image(), &[]).unwrap_err();
+    says(&error, &["the token *** may not do this"]);
 }
 
 #[test]
