@@ -46,7 +46,9 @@ pub fn run(
     decoder.end(outcome.as_ref().err().map(|error| error.context.first().unwrap_or(&error.message).as_str()), show);
     outcome?;
     let image = decoder.image().ok_or_else(|| Error::unavailable("the engine broke the build off without a result"))?;
-    names::check(image).map_err(|error| Error::new(ErrorKind::Internal, error.message)).map(str::to_owned)
+    let odd =
+        |_| Error::new(ErrorKind::Internal, format!("the engine says that it has built {image:?}, which is no image"));
+    names::check(image).map(str::to_owned).map_err(odd)
 }
 
 fn follow(records: &mut Records, decoder: &mut dyn Decoder, show: &mut dyn Show) -> Result<()> {

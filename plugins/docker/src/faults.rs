@@ -37,8 +37,9 @@ pub fn of_answer(mut answer: Answer, what: &str) -> Error {
         404 => ErrorKind::NotFound,
         409 => ErrorKind::Conflict,
         501 => ErrorKind::Unsupported,
-        // Engines answer 500 to nearly everything that goes wrong behind them.
-        500.. => of_words(&said).unwrap_or(ErrorKind::Unavailable),
+        // Engines answer 500 to nearly everything that goes wrong behind them, and most of it goes wrong again.
+        500 => of_words(&said).unwrap_or(ErrorKind::Conflict),
+        502.. => ErrorKind::Unavailable,
         _ => ErrorKind::Internal,
     };
     let cause = if said.is_empty() {
@@ -149,6 +150,12 @@ mod tests {
                 "write /x: no space left on device",
                 Limit,
                 "the engine answers 500: write /x: no space left on device",
+            ),
+            (
+                500,
+                r#"{"message":"invalid reference format"}"#,
+                Conflict,
+                "the engine answers 500: invalid reference format",
             ),
             (503, "", Unavailable, "the engine answers 503"),
             (409, "\u{1b}[2Jgone", Conflict, "the engine answers 409:  [2Jgone"),

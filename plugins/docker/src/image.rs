@@ -5,13 +5,13 @@ use cooperage_sdk::{Context, Descriptor, Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::archive::{Archive, LARGEST_DOCUMENT, document, put};
+use crate::archive::{Archive, put};
 use crate::edge::Edge;
 use crate::engine::{Engine, Request};
-use crate::names;
+use crate::{known, names};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// An index within an index within an index is no image.
 const DEEPEST: usize = 4;
 const MOST_MANIFESTS: usize = 1000;
@@ -56,33 +56,33 @@ struct Entry {
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Reference {
-    media_type: String,
-    digest: String,
-    size: u64,
+pub(crate) struct Reference {
+    pub(crate) media_type: String,
+    pub(crate) digest: String,
+    pub(crate) size: u64,
 }
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Manifest {
+pub(crate) struct Manifest {
     schema_version: u32,
     #[serde(default)]
-    media_type: String,
-    config: Reference,
-    layers: Vec<Reference>,
+    pub(crate) media_type: String,
+    pub(crate) config: Reference,
+    pub(crate) layers: Vec<Reference>,
 }
 
 #[derive(Deserialize)]
-struct Index {
-    manifests: Vec<Listed>,
+pub(crate) struct Index {
+    pub(crate) manifests: Vec<Listed>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Listed {
+pub(crate) struct Listed {
     #[serde(default)]
     media_type: String,
-    digest: String,
+    pub(crate) digest: String,
 }
 
 impl Inspected {
@@ -111,36 +111,17 @@ pub fn inspect(engine: &Engine<'_>, name: &str) -> Result<Inspected> {
 /// # Errors
 /// `not-found` if the engine has none of that name, `conflict` if what it hands out does not fit together.
 pub fn fetch(engine: &Engine<'_>, image: &Inspected) -> Result<Image> {
-    if let Some(known) = known(engine.edge(), image)? {
+    if let Some(known) = known::find(engine, image)? {
         return Ok(known);
     }
     let what = format!("cannot take {} out of the engine", image.id);
     let answer = engine.send(Request::get(format!("/images/{}/get", image.id)).patient())?;
     let answer = crate::faults::expect(answer, &what)?;
     let archive = Archive::read(engine.edge(), answer.body).context(&what)?;
-    assemble(engine, &archive).context(&what)
+    assemble(engine, &archive, &image.id).context(&what)
 }
 
-/// The image, if the store has all of it since an earlier time. Only engines whose identity of an image is the digest
-/// of its configuration tell enough for that.
-fn known(edge: Edge<'_>, image: &Inspected) -> Result<Option<Image>> {
-    if edge.store.stat(&image.id)?.is_none_or(|size| size > LARGEST_DOCUMENT) {
-        return Ok(None);
-    }
-    let config = document(edge.store, &image.id)?;
-    if diff_ids(&config).ok().as_deref() != Some(image.diff_ids()) {
-        return Ok(None);
-    }
-    let mut layers = Vec::new();
-    for digest in image.diff_ids() {
-        let Some(size) = edge.store.stat(digest)? else { return Ok(None) };
-        let media_type = crate::archive::media_type(&[]).to_owned();
-        layers.push(Descriptor { media_type, digest: digest.clone(), size, annotations: Vec::new() });
-    }
-    Ok(Some(Image { config, layers, manifest: None }))
-}
-
-fn assemble(engine: &Engine<'_>, archive: &Archive) -> Result<Image> {
+fn assemble(engine: &Engine<'_>, archive: &Archive, id: &str) -> Result<Image> {
     let edge = engine.edge();
     let entries: Vec<Entry> = parse("manifest.json", archive.document("manifest.json")?)?;
     let entry = choose(engine, archive, &entries)?;
@@ -168,6 +149,15 @@ fn assemble(engine: &Engine<'_>, archive: &Archive) -> Result<Image> {
     }
     let config_digest = put(edge, &config, CONFIG)?.digest;
     let manifest = find_manifest(archive, &config_digest, &layers);
+    // What the engine identifies the image by is kept, so that the image is known the next time.
+    if let Some((bytes, media_type)) = &manifest {
+        put(edge, bytes, media_type)?;
+    }
+    if let Some(bytes) =
+        id.strip_prefix("sha256:").and_then(|hex| archive.document(&format!("blobs/sha256/{hex}")).ok())
+    {
+        put(edge, bytes, MANIFEST)?;
+    }
     Ok(Image { config, layers, manifest })
 }
 
@@ -182,7 +172,8 @@ fn choose<'a>(engine: &Engine<'_>, archive: &Archive, entries: &'a [Entry]) -> R
     entries.iter().find(own).map_or_else(fallback, Ok)
 }
 
-fn diff_ids(config: &[u8]) -> Result<Vec<String>> {
+/// The digests of the layers that a configuration names.
+pub(crate) fn diff_ids(config: &[u8]) -> Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Config {
         rootfs: RootFs,
@@ -343,12 +334,15 @@ mod tests {
         let mut files: Vec<(&str, &[u8])> = names.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
         files.extend([("index.json", outer.as_bytes()), ("manifest.json", list.as_bytes())]);
         let script = Script::engine()
-            .answers("GET /v1.41/images/app:1/json", 200, &[], inspected(&id, &[b"x"]))
+            .answers("GET /v1.41/images/app:1/json", 200, &[], inspected(&id, &[b"what it is without compression"]))
             .answers(&format!("GET /v1.41/images/{id}/get"), 200, &[], archive(&files));
         let image = fetched(&script).unwrap();
         let kept = image.put_manifest(script.edge()).unwrap();
         assert_eq!((kept.digest, kept.media_type.as_str()), (id, "m"));
         assert!(image.layers[0].media_type.ends_with("+gzip"));
+        let again = fetched(&script).unwrap();
+        assert_eq!((again.config, again.layers), (image.config, image.layers));
+        assert_eq!(script.requests().iter().filter(|request| request.ends_with("/get")).count(), 1, "it is known");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod engine_store;
 pub mod faults;
 mod guest;
 pub mod image;
+mod known;
 pub mod lines;
 pub mod load;
 pub mod names;

@@ -48,12 +48,22 @@ pub fn split(reference: &str) -> Result<(&str, &str)> {
         return Err(Error::invalid_input(format!("{reference} names an image by its digest, which is no new name"))
             .hint("write `NAME:TAG`"));
     }
+    if has_capitals(reference) {
+        return Err(Error::invalid_input(format!("{reference:?} is no name of an image: it has capitals")));
+    }
     let colon = reference.rfind(':').filter(|colon| !reference[*colon..].contains('/'));
     match colon {
         Some(colon) if colon > 0 && colon + 1 < reference.len() => Ok((&reference[..colon], &reference[colon + 1..])),
         Some(_) => Err(Error::invalid_input(format!("{reference:?} is no name of an image"))),
         None => Ok((reference, "latest")),
     }
+}
+
+/// Whether there are capitals where only a host and a tag may have them.
+fn has_capitals(reference: &str) -> bool {
+    let full = full(reference);
+    let (_, path) = full.split_once('/').unwrap_or_default();
+    path.split(':').next().is_some_and(|path| path.bytes().any(|byte| byte.is_ascii_uppercase()))
 }
 
 /// The same name as every engine writes it somewhere: with its host, and with `library/` for the Hub's own images.
@@ -129,6 +139,8 @@ mod tests {
             ("team/app:1", Some(("team/app", "1"))),
             ("localhost:5000/app", Some(("localhost:5000/app", "latest"))),
             ("localhost:5000/app:1", Some(("localhost:5000/app", "1"))),
+            ("localhost:5000/app:RC", Some(("localhost:5000/app", "RC"))),
+            ("App:1", None),
             ("app:", None),
             (":1", None),
             ("app@sha256:00", None),
