@@ -224,9 +224,16 @@ pub(crate) struct Run {
     /// Flow file
     #[arg(short, long, value_name = "FILE", default_value = "cooperage.yaml")]
     pub(crate) file: PathBuf,
-    /// Show the plan and run nothing
+    /// Show the plan, with what is cached and what would run, and run nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Go on after a run of the same file and targets that failed or was stopped: steps that succeeded, and whose
+    /// parameters, files and predecessors are the same, are not run again
+    #[arg(long, visible_alias = "from-last")]
+    pub(crate) resume: bool,
+    /// Report to write, as junit=FILE or json=FILE; may be repeated
+    #[arg(long, value_name = "KIND=FILE")]
+    pub(crate) report: Vec<String>,
     /// Variable for ${NAME} in the file, as NAME=VALUE; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) var: Vec<String>,

@@ -1,13 +1,16 @@
 //! Does the steps of a flow: finds the plugin, hands it parameters and trees, and keeps what comes of it.
 
+mod log;
+mod resume;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
 use cooperage_engine::{BuildRequest, CallError, TaskRequest};
-use cooperage_flow::{FaultKind, Handle, ImageDependencies, Runner, StepCall, StepError, StepOutputs, StepView};
+use cooperage_flow::{FaultKind, Gone, Handle, ImageDependencies, Runner, StepCall, StepError, StepOutputs, StepView};
 use cooperage_solve::{Build, BuildOptions, Cancel, Context, Error, ErrorKind, Selection, Tree};
 use cooperage_store::{Platform, Reference};
 use serde_json::{Map, Value, json};
@@ -15,7 +18,9 @@ use serde_json::{Map, Value, json};
 use crate::app::Session;
 use crate::commands::build::{assemble, record};
 use crate::error::Failure;
+use crate::evaluation::remote_context;
 use crate::plugins::Ready;
+use crate::sources::is_url;
 
 /// What `with` of a builder says to the host itself; everything else goes to the plugin.
 const HOST_PARAMETERS: [&str; 4] = ["context", "build_args", "labels", "platforms"];
@@ -27,28 +32,45 @@ pub(crate) struct Steps {
     project: PathBuf,
     /// Images that are never pushed.
     skip_push: BTreeSet<String>,
+    /// Files of the project that no step is done again for, as lines of an ignore file.
+    own_files: Vec<String>,
 }
 
 impl Steps {
     pub(crate) fn new(session: Session, options: BuildOptions, project: PathBuf, skip_push: BTreeSet<String>) -> Self {
-        Self { session, options, project, skip_push }
+        Self { session, options, project, skip_push, own_files: Vec::new() }
     }
 
-    /// A build of its own for each step: the tree of `in` is its main context.
-    fn build(&self, input: Option<Tree>, context: Option<&str>, cancel: Cancel) -> Build {
-        let main = match (input, context) {
+    /// The same with files of the project that no step is done again for.
+    pub(crate) fn with_own_files<'a>(mut self, files: impl Iterator<Item = &'a Path>) -> Self {
+        let project = &self.project;
+        let below = files.filter_map(|file| {
+            let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let whole = directory.canonicalize().ok()?.join(file.file_name()?);
+            Some(format!("/{}", whole.strip_prefix(project).ok()?.display()))
+        });
+        self.own_files = below.collect();
+        self
+    }
+
+    /// A build of its own for each step: the tree of `in` is its main context, those of `inputs` are named ones.
+    fn build(&self, call: &StepCall, context: Option<&str>, cancel: Cancel) -> Build {
+        let main = match (input(call), context) {
             (Some(tree), _) => Context::Tree(tree),
+            (None, Some(url)) if is_url(url) => remote_context(url),
             (None, Some(directory)) => Context::Directory(self.project.join(directory)),
             (None, None) => Context::Directory(self.project.clone()),
         };
-        let contexts = BTreeMap::from([(String::new(), main)]);
-        Build::new(BuildOptions { contexts, cancel, ..self.options.clone() })
+        let mut contexts = BTreeMap::from([(String::new(), main)]);
+        contexts.extend(inputs(call).map(|(name, tree)| (name, Context::Tree(tree))));
+        let reporter = log::listening(&self.options.reporter, call.log.clone());
+        Build::new(BuildOptions { contexts, cancel, reporter, ..self.options.clone() })
     }
 
     async fn builder(&self, call: &StepCall, ready: &Ready, cancel: Cancel) -> Result<StepOutputs, StepError> {
         let started = Instant::now();
         let (host, parameters) = split(&call.parameters);
-        let build = self.build(input(call), host.get("context").and_then(Value::as_str), cancel);
+        let build = self.build(call, host.get("context").and_then(Value::as_str), cancel);
         let request = BuildRequest {
             arguments: pairs(host.get("build_args")),
             labels: pairs(host.get("labels")),
@@ -67,7 +89,8 @@ impl Steps {
         let mut values = Map::new();
         values.insert("digest".to_owned(), json!(image.digest));
         values.insert("image".to_owned(), json!(image.digest));
-        if let Some((name, tag)) = &call.id.image {
+        // Of several images for the values of a matrix, none is the one that the name means.
+        if let Some((name, tag)) = call.id.image.as_ref().filter(|_| call.id.instance.is_none()) {
             let name: Reference = format!("{name}:{tag}").parse().map_err(|error| fault(Failure::from(error)))?;
             self.options.store.images().tag(&name.to_string(), &image).map_err(|error| fault(error.into()))?;
             values.insert("image".to_owned(), json!(name.familiar()));
@@ -77,10 +100,11 @@ impl Steps {
     }
 
     async fn task(&self, call: &StepCall, ready: &Ready, cancel: Cancel) -> Result<StepOutputs, StepError> {
-        let build = self.build(input(call), None, cancel);
+        let build = self.build(call, None, cancel);
         // Without `in` a task gets the project itself, as the main context.
         let tree = Tree::context("", Selection::default());
-        let request = TaskRequest { parameters: call.parameters.clone(), inputs: vec![(String::new(), tree)] };
+        let inputs = std::iter::once((String::new(), tree)).chain(inputs(call)).collect();
+        let request = TaskRequest { parameters: call.parameters.clone(), inputs };
         let outputs = self.session.plugins.task(ready, &build, request).await.map_err(call_fault)?;
         let tree = match outputs.tree {
             // A step is done when its tree is there, not when it is described.
@@ -119,11 +143,28 @@ impl Runner for Steps {
         });
         result
     }
+
+    async fn fingerprint(&self, call: &StepCall) -> Option<String> {
+        self.fingerprint_of(call).await
+    }
+
+    async fn save(&self, call: &StepCall, outputs: &StepOutputs) -> Option<Value> {
+        self.saved(call, outputs).await
+    }
+
+    async fn restore(&self, _: &StepCall, saved: &Value) -> Result<Option<Handle>, Gone> {
+        self.restored(saved)
+    }
 }
 
 /// The tree that `in` names.
 fn input(call: &StepCall) -> Option<Tree> {
     call.input.as_ref().and_then(|handle| handle.downcast_ref::<Tree>()).cloned()
+}
+
+/// The trees that `inputs` names.
+fn inputs(call: &StepCall) -> impl Iterator<Item = (String, Tree)> {
+    call.inputs.iter().filter_map(|(name, handle)| Some((name.clone(), handle.downcast_ref::<Tree>()?.clone())))
 }
 
 /// Parts what is meant for the host from what is meant for the plugin.

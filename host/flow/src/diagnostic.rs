@@ -51,6 +51,10 @@ pub enum Code {
     PlainSecret,
     /// A condition that can never hold.
     NeverRuns,
+    /// Steps with a matrix that do not fit together.
+    Matrix,
+    /// An output that the plugin does not give.
+    UnknownOutput,
     /// A parameter that the plugin does not take.
     Parameter,
 }

@@ -1,7 +1,8 @@
 //! One CEL expression of a flow file: compiled once, evaluated in a [`Scope`]; knows no step's life.
 
 use crate::diagnostic::{Code, Diagnostic, nearest};
-use crate::references::{Reference, Use, Walk, list};
+use crate::matrix::Instance;
+use crate::references::{MatrixUse, Reference, Use, Walk, list};
 use crate::source::{Source, Span};
 use cel::{Context, Env, ExecutionError, Program};
 use serde_json::{Map, Value};
@@ -20,6 +21,8 @@ pub struct Scope {
     pub steps: BTreeMap<String, StepValues>,
     /// `env`: the variables that the caller gave.
     pub env: Arc<BTreeMap<String, String>>,
+    /// `matrix`: the combination that the step runs for.
+    pub matrix: Option<Arc<Instance>>,
     /// `image` and `tag`; both empty in a flow that builds no named image.
     pub image: Option<(String, String)>,
     /// `failure()`: something that this step waits for failed.
@@ -45,6 +48,7 @@ pub struct Expression {
     span: Span,
     program: Arc<Program>,
     references: Vec<Reference>,
+    matrix: Vec<MatrixUse>,
     status_functions: Vec<&'static str>,
 }
 
@@ -85,12 +89,13 @@ impl Expression {
             variables,
             found,
             references: Vec::new(),
+            matrix: Vec::new(),
             status_functions: Vec::new(),
             asked: Vec::new(),
             unset: Vec::new(),
         };
         walk.run(program.expression());
-        let (references, status_functions) = (walk.references, walk.status_functions);
+        let (references, matrix, status_functions) = (walk.references, walk.matrix, walk.status_functions);
         let program = Arc::new(program);
         Some(Expression {
             source: source.clone(),
@@ -98,6 +103,7 @@ impl Expression {
             span,
             program,
             references,
+            matrix,
             status_functions,
         })
     }
@@ -115,6 +121,16 @@ impl Expression {
     /// The steps it mentions.
     pub fn references(&self) -> &[Reference] {
         &self.references
+    }
+
+    /// What it mentions of the matrix of its step.
+    pub(crate) fn matrix(&self) -> &[MatrixUse] {
+        &self.matrix
+    }
+
+    /// Whether its value depends on no step at all.
+    pub(crate) fn is_constant(&self) -> bool {
+        self.references.is_empty() && !self.calls_status()
     }
 
     /// Whether it calls `always()` or `failure()`, that is, may hold after a failure.
@@ -150,6 +166,7 @@ impl Expression {
             "env",
             scope.env.iter().map(|(k, v)| (k.clone(), v.clone())).collect::<HashMap<_, _>>(),
         );
+        context.add_variable_from_value("matrix", self.matrix_values(scope));
         context.add_variable_from_value("steps", self.steps(scope));
         let result = self.program.execute(&context).map_err(|error| self.failed(&error, scope))?;
         result.json().map_err(|_| {
@@ -197,6 +214,18 @@ impl Expression {
         steps.into_iter().map(|(name, values)| (name, cel::Value::from(values))).collect()
     }
 
+    /// The combination; a value that only others have is `null`, unless `has()` asks for it.
+    fn matrix_values(&self, scope: &Scope) -> HashMap<String, cel::Value> {
+        let own = scope.matrix.iter().flat_map(|instance| instance.values());
+        let mut values: HashMap<_, _> = own.map(|(name, value)| (name.to_string(), to_cel(value))).collect();
+        for name in self.matrix.iter().filter_map(|mention| mention.name.as_ref()) {
+            if !self.matrix.iter().any(|other| other.tested && other.name.as_ref() == Some(name)) {
+                values.entry(name.clone()).or_insert(cel::Value::Null);
+            }
+        }
+        values
+    }
+
     fn failed(&self, error: &ExecutionError, scope: &Scope) -> Diagnostic {
         if let ExecutionError::NoSuchKey(key) = error {
             let missing = self.references.iter().find(|reference| reference.output.as_deref() == Some(key.as_str()));
@@ -219,6 +248,11 @@ impl Expression {
     /// A warning about the expression.
     pub(crate) fn remark(&self, code: Code, message: &str) -> Diagnostic {
         Diagnostic::error(&self.source, code, self.span.clone(), message).warning()
+    }
+
+    /// A mistake that the whole expression is to blame for.
+    pub(crate) fn mistake(&self, message: String) -> Diagnostic {
+        self.error(self.span.clone(), message)
     }
 
     fn error(&self, span: Span, message: String) -> Diagnostic {
@@ -343,7 +377,9 @@ mod tests {
         let failed = StepValues { status: "failed", values: Arc::default() };
         let steps = BTreeMap::from([("a".to_string(), ran), ("b-c".to_string(), failed)]);
         let image = Some(("company/os".to_string(), "1.10".to_string()));
-        let scope = Scope { steps, env, image, failure: true, success: false };
+        let matrix = vec![("version".to_string(), json!(1.5)), ("os".to_string(), json!({ "name": "x" }))];
+        let matrix = Some(Arc::new(Instance::new(matrix)));
+        let scope = Scope { steps, env, matrix, image, failure: true, success: false };
         expression.unwrap().evaluate(&scope).map_err(|e| e.message)
     }
 
@@ -361,6 +397,11 @@ mod tests {
             ("has(steps['b-c'].digest) ? steps['b-c'].digest : 'none'", json!("none")),
             ("has(env.NOPE) ? env.NOPE : 'd'", json!("d")),
             ("always() && failure() && !success()", json!(true)),
+            ("matrix.version + 1.0", json!(2.5)),
+            ("matrix.os.name + matrix['os'].name", json!("xx")),
+            ("matrix.other", Value::Null),
+            ("has(matrix.other) ? matrix.other : 'd'", json!("d")),
+            ("matrix", json!({ "version": 1.5, "os": { "name": "x" } })),
             ("'é' + string(steps.a.count)", json!("é2")),
         ];
         for (text, expected) in cases {

@@ -19,9 +19,12 @@
 
 mod align;
 mod diagnostic;
+mod expand;
 mod expression;
 mod file;
 mod graph;
+mod matrix;
+mod outputs;
 mod parameters;
 mod plan;
 mod references;
@@ -36,12 +39,15 @@ mod yaml;
 pub use diagnostic::{Code, Diagnostic, Report, Severity};
 pub use expression::{Expression, Scope, StepValues};
 pub use file::{Condition, Flow, FlowFile, Image, ParseOptions, Plugin, PushSettings, Registries, Retry, Step};
+pub use matrix::{Instance, Matrix};
+pub use outputs::KnownOutputs;
 pub use parameters::{Parameters, SecretRef};
-pub use plan::{Dependency, ImageDependencies, NoImageDependencies, Node, Plan, Reason, StepId, StepView};
+pub use plan::{Dependency, ImageDependencies, Input, NoImageDependencies, Node, Plan, Reason, StepId, StepView};
 pub use references::{Reference, Use};
 pub use run::{
-    Cancel, Event, FaultKind, FlowResult, Handle, NoObserver, Observer, Outcome, RunOptions, Runner, SkipReason,
-    Status, StepCall, StepError, StepFault, StepOutputs, StepResult, run,
+    Cancel, Entry, Event, Expected, FaultKind, FlowResult, Forecast, Gone, Handle, Journal, NoObserver, Observer,
+    Outcome, Preview, RunOptions, Runner, SkipReason, Status, StepCall, StepError, StepFault, StepForecast, StepLog,
+    StepOutputs, StepResult, forecast, redact_value, run,
 };
 pub use schema::json_schema;
 pub use select::TargetError;

@@ -39,7 +39,16 @@ enum Content {
     Template { raw: String, template: Template },
     Secret(String),
     List(Vec<Parameter>),
-    Map(Vec<(String, Parameter)>),
+    Map(Vec<(Name, Parameter)>),
+}
+
+/// A name in a map, such as that of an output.
+#[derive(Debug, Clone)]
+struct Name {
+    /// As written.
+    raw: String,
+    /// If it has to be computed.
+    template: Option<Template>,
 }
 
 impl Parameters {
@@ -72,10 +81,15 @@ impl Parameters {
         self.root.evaluate(scope)
     }
 
+    /// The same as far as no step is needed for it: what cannot be known yet stays as it is written.
+    pub(crate) fn known(&self, scope: &Scope) -> Value {
+        self.root.known(scope)
+    }
+
     /// The secrets that the file names. Something that only looks like one in the output of a step is none.
-    pub fn secrets(&self) -> Vec<SecretRef> {
+    pub fn secrets(&self, scope: &Scope) -> Vec<SecretRef> {
         let mut secrets = Vec::new();
-        self.root.visit(&mut String::new(), &mut |pointer, parameter| {
+        self.root.visit(scope, &mut String::new(), &mut |pointer, parameter| {
             if let Content::Secret(name) = &parameter.content {
                 secrets.push(SecretRef { pointer: pointer.to_string(), name: name.clone() });
             }
@@ -107,7 +121,7 @@ impl Parameters {
         for token in pointer.split('/').skip(1) {
             let token = token.replace("~1", "/").replace("~0", "~");
             let next = match &current.content {
-                Content::Map(entries) => entries.iter().find(|(name, _)| *name == token).map(|(_, value)| value),
+                Content::Map(entries) => entries.iter().find(|(name, _)| name.raw == token).map(|(_, value)| value),
                 Content::List(items) => token.parse().ok().and_then(|index: usize| items.get(index)),
                 _ => None,
             };
@@ -128,8 +142,27 @@ impl Parameter {
             Content::Secret(name) => secret_value(name),
             Content::List(items) => Value::Array(items.iter().map(Parameter::raw).collect()),
             Content::Map(entries) => {
-                Value::Object(entries.iter().map(|(name, value)| (name.clone(), value.raw())).collect())
+                Value::Object(entries.iter().map(|(name, value)| (name.raw.clone(), value.raw())).collect())
             }
+        }
+    }
+
+    fn known(&self, scope: &Scope) -> Value {
+        let constant = |template: &Template| {
+            let constant = template.expressions().all(Expression::is_constant);
+            constant.then(|| template.evaluate(scope).ok()).flatten()
+        };
+        match &self.content {
+            Content::Template { template, .. } => constant(template).unwrap_or_else(|| self.raw()),
+            Content::List(items) => Value::Array(items.iter().map(|item| item.known(scope)).collect()),
+            Content::Map(entries) => {
+                let name = |name: &Name| match name.template.as_ref().and_then(constant) {
+                    Some(Value::String(text)) => text,
+                    _ => name.raw.clone(),
+                };
+                Value::Object(entries.iter().map(|(own, value)| (name(own), value.known(scope))).collect())
+            }
+            Content::Literal(_) | Content::Secret(_) => self.raw(),
         }
     }
 
@@ -144,25 +177,33 @@ impl Parameter {
             Content::Map(entries) => {
                 let mut map = Map::new();
                 for (name, value) in entries {
-                    map.insert(name.clone(), value.evaluate(scope)?);
+                    let (key, value) = (name.evaluate(scope)?, value.evaluate(scope)?);
+                    let expression = name.template.as_ref().and_then(|template| template.expressions().next());
+                    if let Some(expression) = expression.filter(|_| map.contains_key(&key)) {
+                        return Err(expression.mistake(format!("`{key}` is there twice")).into());
+                    }
+                    map.insert(key, value);
                 }
                 Value::Object(map)
             }
         })
     }
 
-    fn visit(&self, pointer: &mut String, visit: &mut dyn FnMut(&str, &Parameter)) {
+    fn visit(&self, scope: &Scope, pointer: &mut String, visit: &mut dyn FnMut(&str, &Parameter)) {
         visit(pointer, self);
         let length = pointer.len();
         let mut descend = |token: String, value: &Parameter| {
             pointer.push('/');
             pointer.push_str(&token.replace('~', "~0").replace('/', "~1"));
-            value.visit(pointer, visit);
+            value.visit(scope, pointer, visit);
             pointer.truncate(length);
         };
         match &self.content {
             Content::List(items) => items.iter().enumerate().for_each(|(index, item)| descend(index.to_string(), item)),
-            Content::Map(entries) => entries.iter().for_each(|(name, value)| descend(name.clone(), value)),
+            Content::Map(entries) => entries.iter().for_each(|(name, value)| {
+                // A name that cannot be computed fails the step before its secrets matter.
+                descend(name.evaluate(scope).unwrap_or_else(|_| name.raw.clone()), value);
+            }),
             _ => {}
         }
     }
@@ -171,8 +212,21 @@ impl Parameter {
         match &self.content {
             Content::Template { template, .. } => into.extend(template.expressions()),
             Content::List(items) => items.iter().for_each(|item| item.expressions(into)),
-            Content::Map(entries) => entries.iter().for_each(|(_, value)| value.expressions(into)),
+            Content::Map(entries) => entries.iter().for_each(|(name, value)| {
+                into.extend(name.template.iter().flat_map(Template::expressions));
+                value.expressions(into);
+            }),
             Content::Literal(_) | Content::Secret(_) => {}
+        }
+    }
+}
+
+impl Name {
+    fn evaluate(&self, scope: &Scope) -> Result<String, Box<Diagnostic>> {
+        match self.template.as_ref().map(|template| template.evaluate(scope)).transpose()? {
+            None => Ok(self.raw.clone()),
+            Some(Value::String(name)) => Ok(name),
+            Some(other) => Ok(other.to_string()),
         }
     }
 }
@@ -219,7 +273,16 @@ impl Reader<'_> {
         {
             return self.secret(value);
         }
-        Content::Map(entries.iter().map(|(key, value)| (key.name.clone(), self.read(value, Some(&key.name)))).collect())
+        let mut read = |(key, value): &(yaml::Key, Node)| (self.name(key), self.read(value, Some(&key.name)));
+        Content::Map(entries.iter().map(&mut read).collect())
+    }
+
+    fn name(&mut self, key: &yaml::Key) -> Name {
+        let template = is_template(&key.name).then(|| {
+            let places = align(self.source, &key.span, &key.name);
+            Template::parse(self.source, &key.name, &places, self.variables, self.found)
+        });
+        Name { raw: key.name.clone(), template }
     }
 
     fn secret(&mut self, value: &Node) -> Content {

@@ -1,13 +1,15 @@
 //! The graph of all steps of a file in an order that they can run in; runs nothing.
 
 use crate::diagnostic::{Code, Diagnostic, Report};
-use crate::file::check::{is_image, references, split_image};
-use crate::file::{Flow, FlowFile, Step};
+use crate::expand::expand;
+use crate::expression::Scope;
+use crate::file::{FlowFile, Step};
 use crate::graph::sort;
-use crate::references::Use;
+use crate::matrix::Instance;
 use crate::source::{Source, Span};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,15 +23,41 @@ pub struct StepId {
     pub image: Option<(String, String)>,
     /// Name of the step.
     pub step: String,
+    /// The values of its matrix that it runs for, as [`Instance::label`] has them; None without a matrix.
+    pub instance: Option<String>,
+}
+
+impl StepId {
+    /// `IMAGE:TAG/STEP`, or `STEP` at the top level, whatever values of a matrix it runs for.
+    pub fn base(&self) -> String {
+        match &self.image {
+            Some((image, tag)) => format!("{image}:{tag}/{}", self.step),
+            None => self.step.clone(),
+        }
+    }
+
+    /// The same as one word for programs, `IMAGE:TAG/STEP.1-a`: it stays the same as long as the values do, whatever
+    /// else the matrix has. Values that are not words get a part of their SHA-256 behind them.
+    pub fn key(&self) -> String {
+        let Some(label) = &self.instance else { return self.base() };
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+        let words = label.replace(", ", "-");
+        let slug: String = words.chars().map(|c| if plain(c) { c } else { '-' }).collect();
+        let lossless = label.split(", ").all(|value| !value.is_empty() && value.chars().all(plain));
+        if lossless {
+            return format!("{}.{slug}", self.base());
+        }
+        let hash = Sha256::digest(label.as_bytes());
+        let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        format!("{}.{}-{hash}", self.base(), slug.trim_matches('-'))
+    }
 }
 
 impl fmt::Display for StepId {
-    /// `IMAGE:TAG/STEP`, or `STEP` at the top level.
+    /// As [`StepId::base`], followed by the values of the matrix: `IMAGE:TAG/STEP (1, a)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.image {
-            Some((image, tag)) => write!(f, "{image}:{tag}/{}", self.step),
-            None => f.write_str(&self.step),
-        }
+        f.write_str(&self.base())?;
+        self.instance.as_ref().map_or(Ok(()), |label| write!(f, " ({label})"))
     }
 }
 
@@ -75,8 +103,41 @@ pub struct Node {
     pub id: StepId,
     /// What it does.
     pub step: Arc<Step>,
+    /// The values of its matrix that it runs for.
+    pub instance: Option<Arc<Instance>>,
     /// What it waits for, each other step once.
     pub dependencies: Vec<Dependency>,
+    /// Whose trees it gets.
+    pub inputs: Vec<Input>,
+    /// What the names of other steps mean in its expressions.
+    pub(crate) meanings: Arc<BTreeMap<String, Meaning>>,
+}
+
+/// A tree that a step gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// The name that the plugin knows it under; empty for that of `in`.
+    pub name: String,
+    /// Whose it is.
+    pub step: StepId,
+    /// Where the file says so.
+    pub span: Span,
+}
+
+/// What the name of a step means in an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// This one: it has no matrix, or is the partner of the one that mentions it.
+    One(StepId),
+    /// All instances of a matrix, in its order: an output is the list of theirs.
+    All(Vec<StepId>),
+}
+
+impl Node {
+    /// Steps of the same matrix have the same group.
+    pub(crate) fn group(&self) -> Option<(&Option<(String, String)>, &str)> {
+        self.instance.as_ref().map(|_| (&self.id.image, self.id.step.as_str()))
+    }
 }
 
 /// Steps in an order that they can run in: the order of the file wherever edges allow it.
@@ -88,16 +149,16 @@ pub struct Plan {
     pub(crate) variables: Arc<BTreeMap<String, String>>,
 }
 
-/// What a step looks like from outside, before any expression has a value.
-#[derive(Debug)]
+/// What a step looks like from outside, before any other step has run.
+#[derive(Debug, Clone)]
 pub struct StepView<'a> {
     /// Which one.
     pub id: &'a StepId,
     /// The plugin, as written.
     pub uses: &'a str,
-    /// The parameters as written: expressions as text, secrets as `{"secret": NAME}`.
+    /// The parameters: expressions that need other steps as text, secrets as `{"secret": NAME}`.
     pub with: serde_json::Value,
-    /// The step whose tree it gets; None if it gets the project itself.
+    /// The step whose tree it gets without a name; None if it gets the project itself.
     pub input: Option<&'a str>,
 }
 
@@ -121,14 +182,15 @@ impl FlowFile {
     /// The graph of all flows of the file.
     ///
     /// # Errors
-    /// Every cycle, with the place of each of its edges; too many steps.
+    /// Every cycle, with the place of each of its edges; steps with a matrix that do not fit together; too many steps.
     pub fn plan(&self, images: &dyn ImageDependencies) -> Result<Plan, Report> {
-        let count: usize = self.flows.iter().map(|flow| flow.steps.len()).sum();
+        let steps = self.flows.iter().flat_map(|flow| &flow.steps);
+        let count: usize = steps.map(|step| step.matrix.as_ref().map_or(1, |matrix| matrix.instances.len())).sum();
         if count > MAX_STEPS {
             let message = format!("the file has {count} steps, more than {MAX_STEPS}");
             return Err(Report::new(vec![Diagnostic::error(&self.source, Code::InvalidValue, 0..0, message)]));
         }
-        let nodes = Builder::new(self).build(images);
+        let nodes = expand(self, images)?;
         let order = sort(&self.source, &nodes)?;
         let mut place = vec![0; nodes.len()];
         order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
@@ -144,107 +206,12 @@ impl FlowFile {
     }
 }
 
-struct Builder<'a> {
-    file: &'a FlowFile,
-    /// Index of the first step of each flow.
-    starts: Vec<usize>,
-    images: HashMap<(&'a str, &'a str), usize>,
-}
-
-impl<'a> Builder<'a> {
-    fn new(file: &'a FlowFile) -> Builder<'a> {
-        let lengths = file.flows.iter().scan(0, |next, flow| {
-            let start = *next;
-            *next += flow.steps.len();
-            Some(start)
-        });
-        let starts = lengths.collect();
-        let named = file.flows.iter().enumerate();
-        let images = named
-            .filter_map(|(index, flow)| flow.image.as_ref().map(|(name, tag)| ((name.as_str(), tag.as_str()), index)));
-        Builder { file, starts, images: images.collect() }
-    }
-
-    fn build(&self, images: &dyn ImageDependencies) -> Vec<Node> {
-        let mut nodes = Vec::new();
-        for (index, flow) in self.file.flows.iter().enumerate() {
-            for step in &flow.steps {
-                let id = StepId { image: flow.image.clone(), step: step.name.value.clone() };
-                let mut edges = Edges::default();
-                self.own_edges(index, flow, step, &mut edges);
-                let view = StepView {
-                    id: &id,
-                    uses: &step.uses.value,
-                    with: step.with.raw(),
-                    input: step.input.as_ref().map(|input| input.value.as_str()),
-                };
-                for reference in images.image_dependencies(&view) {
-                    if let Some(other) = self.built_here(&reference).filter(|other| *other != index) {
-                        self.flow_edges(other, Reason::Image, &step.with.span_of(""), &mut edges);
-                    }
-                }
-                nodes.push(Node { id, step: Arc::new(step.clone()), dependencies: edges.0 });
-            }
-        }
-        nodes
-    }
-
-    fn own_edges(&self, index: usize, flow: &Flow, step: &Step, edges: &mut Edges) {
-        let node =
-            |name: &str| flow.steps.iter().position(|other| other.name.value == name).map(|at| self.starts[index] + at);
-        if let Some(input) = &step.input {
-            edges.add(node(&input.value), Reason::Input, true, &input.span);
-        }
-        for reference in references(step) {
-            edges.add(node(&reference.step), Reason::Reference, reference.usage == Use::Output, &reference.span);
-        }
-        for need in &step.needs {
-            if !is_image(&need.value) {
-                edges.add(node(&need.value), Reason::Needs, false, &need.span);
-            } else if let Some(other) = self.images.get(&split_image(&need.value)) {
-                self.flow_edges(*other, Reason::Needs, &need.span, edges);
-            }
-        }
-        if step.finally {
-            self.flow_edges(index, Reason::Finally, &step.name.span, edges);
-        }
-    }
-
-    /// Waits for every step of a flow but its `finally` ones.
-    fn flow_edges(&self, flow: usize, reason: Reason, span: &Span, edges: &mut Edges) {
-        for (at, _) in self.file.flows[flow].steps.iter().enumerate().filter(|(_, step)| !step.finally) {
-            edges.add(Some(self.starts[flow] + at), reason, false, span);
-        }
-    }
-
-    /// The flow that builds what a reference means; one pinned by digest means an image that exists already.
-    fn built_here(&self, reference: &str) -> Option<usize> {
-        if reference.contains('@') {
-            return None;
-        }
-        let pull = self.file.registries.pull.as_ref().map(|pull| pull.value.trim_end_matches('/'));
-        let prefixes = [pull, Some("docker.io/library"), Some("docker.io"), Some("index.docker.io")];
-        let stripped =
-            prefixes.into_iter().flatten().filter_map(|prefix| reference.strip_prefix(prefix)?.strip_prefix('/'));
-        std::iter::once(reference).chain(stripped).find_map(|name| self.images.get(&split_image(name)).copied())
-    }
-}
-
-/// Edges of one step: the first reason is kept, a use of data is never forgotten.
-#[derive(Default)]
-struct Edges(Vec<Dependency>);
-
-impl Edges {
-    fn add(&mut self, node: Option<usize>, reason: Reason, data: bool, span: &Span) {
-        let Some(node) = node else { return };
-        match self.0.iter_mut().find(|edge| edge.node == node) {
-            Some(edge) => edge.data |= data,
-            None => self.0.push(Dependency { node, reason, data, span: span.clone() }),
-        }
-    }
-}
-
 impl Plan {
+    /// The parameters of a step as far as they are known before any other has run.
+    pub(crate) fn known(&self, node: &Node) -> serde_json::Value {
+        node.step.with.known(&constants(&node.id, &node.instance, &self.variables))
+    }
+
     /// A mistake in a step's parameters, shown in the file. `pointer` is a JSON pointer into `with`.
     pub fn parameter_error(&self, node: usize, pointer: &str, message: &str) -> Option<Diagnostic> {
         let span = self.nodes.get(node)?.step.with.span_of(pointer);
@@ -254,5 +221,39 @@ impl Plan {
     /// The index of a step.
     pub fn find(&self, id: &StepId) -> Option<usize> {
         self.nodes.iter().position(|node| node.id == *id)
+    }
+}
+
+/// What expressions see before anything has run.
+pub(crate) fn constants(
+    id: &StepId,
+    instance: &Option<Arc<Instance>>,
+    variables: &Arc<BTreeMap<String, String>>,
+) -> Scope {
+    Scope {
+        env: variables.clone(),
+        matrix: instance.clone(),
+        image: id.image.clone(),
+        success: true,
+        ..Scope::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_words_and_do_not_meet() {
+        let key = |label: &str| StepId { image: None, step: "test".into(), instance: Some(label.into()) }.key();
+        assert_eq!(key("1, a"), "test.1-a");
+        assert_eq!(key("1.20"), "test.1.20");
+        let odd = ["1-a", "", "a b", "a/b", "é", "{\"k\":1}", ", "].map(key);
+        for (index, one) in odd.iter().enumerate() {
+            assert!(one.strip_prefix("test.").unwrap().chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)));
+            assert!(!odd[..index].contains(one) && *one != key("1, a"), "{one}");
+        }
+        let image = Some(("company/os".to_string(), "1".to_string()));
+        assert_eq!(StepId { image, step: "a".into(), instance: Some("x".into()) }.key(), "company/os:1/a.x");
     }
 }

@@ -28,9 +28,22 @@ pub struct Reference {
     pub usage: Use,
     /// Where the mention stands.
     pub span: Span,
+    /// Where the name of the output stands; that of the step if none is named.
+    pub output_span: Span,
 }
 
-const ROOTS: [&str; 4] = ["steps", "env", "image", "tag"];
+/// A mention of a value of the step's matrix in an expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MatrixUse {
+    /// Its name; None where it is computed, or where the whole matrix is meant.
+    pub name: Option<String>,
+    /// Whether `has()` asks for it.
+    pub tested: bool,
+    /// Where the name stands.
+    pub span: Span,
+}
+
+const ROOTS: [&str; 5] = ["steps", "matrix", "env", "image", "tag"];
 const TYPES: [&str; 11] =
     ["bool", "bytes", "double", "dyn", "int", "list", "map", "null_type", "string", "type", "uint"];
 /// Functions of this crate.
@@ -49,6 +62,7 @@ pub(crate) struct Walk<'a> {
     pub variables: &'a BTreeMap<String, String>,
     pub found: &'a mut Vec<Diagnostic>,
     pub references: Vec<Reference>,
+    pub matrix: Vec<MatrixUse>,
     /// Which of [`STATUS_FUNCTIONS`] are called.
     pub status_functions: Vec<&'static str>,
     /// Variables that `has()` asks for, and mentions of unset ones: no mistake where they are asked for.
@@ -151,6 +165,15 @@ impl Walk<'_> {
         let span = self.span(root.id);
         match name {
             "steps" => self.step(span, segments, tested),
+            "matrix" => {
+                let first = segments.first();
+                let name = first.and_then(|segment| segment.name);
+                let span = match (first, name) {
+                    (Some(segment), Some(name)) => self.segment_span(segment.id, name),
+                    _ => span,
+                };
+                self.matrix.push(MatrixUse { name: name.map(str::to_string), tested, span });
+            }
             "env" => self.variable(span, segments, tested),
             _ if ROOTS.contains(&name) || TYPES.contains(&name) => {}
             _ => {
@@ -181,11 +204,17 @@ impl Walk<'_> {
             (true, _) if segments.len() <= 2 => Use::Presence,
             _ => Use::Output,
         };
+        let span = self.segment_span(*id, step);
+        let output_span = match (segments.get(1), output) {
+            (Some(segment), Some(output)) => self.segment_span(segment.id, output),
+            _ => span.clone(),
+        };
         self.references.push(Reference {
             step: step.to_string(),
             output: output.map(str::to_string),
             usage,
-            span: self.segment_span(*id, step),
+            span,
+            output_span,
         });
     }
 

@@ -117,16 +117,27 @@ struct Step {
     /// The plugin that does the work: its name, or where it comes from.
     uses: String,
     /// What the plugin gets. `${{ expression }}` in a text is CEL with `steps.NAME.OUTPUT`, `steps.NAME.status`,
-    /// `env.NAME`, `image` and `tag`; a text that is one expression keeps its type. `{ secret: NAME }` names a secret.
+    /// `matrix.NAME`, `env.NAME`, `image` and `tag`; a text that is one expression keeps its type. `{ secret: NAME }` names a secret.
     with: Option<BTreeMap<String, Value>>,
     /// The step whose files it works on.
     #[schemars(rename = "in")]
     input: Option<String>,
+    /// Further steps whose files it works on, by the names that the plugin knows them under.
+    inputs: Option<BTreeMap<String, String>>,
     /// Steps, or `IMAGE:TAG` of this file, that must be over before.
     needs: Option<Vec<String>>,
     /// Whether it runs, in CEL. Without `always()` or `failure()` it runs only if everything it waits for went well.
     #[schemars(rename = "if")]
     condition: Option<Condition>,
+    /// What varies, and its values: the step runs once for every combination, `STEP (1, a)`. Expressions see the values
+    /// as `matrix.NAME`; for other steps, `steps.STEP.OUTPUT` is the list of what all of them gave. Steps with the same
+    /// matrix are paired.
+    matrix: Option<Matrix>,
+    /// How many combinations run at a time.
+    #[schemars(range(min = 1, max = 256))]
+    max_parallel: Option<u32>,
+    /// Whether the failure of one combination stops the others: true by default, false for a `finally` step.
+    fail_fast: Option<bool>,
     /// How long one attempt may take: `90s`, `10m`, `1h 30m`.
     timeout: Option<String>,
     /// What to do about failures that may pass.
@@ -144,6 +155,18 @@ enum Condition {
     Constant(bool),
     /// A CEL expression.
     Expression(String),
+}
+
+/// Values by name. Every value is combined with every value of the other names; there are at most 256 combinations.
+#[derive(JsonSchema)]
+struct Matrix {
+    /// Values to add to all combinations that they do not contradict, else combinations of their own.
+    include: Option<Vec<BTreeMap<String, Value>>>,
+    /// Values, all or some; the combinations that have them are left out.
+    exclude: Option<Vec<BTreeMap<String, Value>>>,
+    /// The values of one name.
+    #[schemars(flatten)]
+    names: BTreeMap<String, Vec<Value>>,
 }
 
 #[derive(JsonSchema)]

@@ -29,7 +29,7 @@ pub enum TargetError {
 impl Plan {
     /// The part of the plan that the targets need. A target is `IMAGE` (all its tags), `IMAGE:TAG`,
     /// `IMAGE:TAG/STEP` or `STEP`: at the top level, or wherever there is only one of that name. No targets at
-    /// all means everything.
+    /// all means everything. The name of a step with a matrix means all of them; one is `STEP (1, a)` or `STEP.1-a`.
     ///
     /// `finally` steps of a flow that is touched come along, and so do steps that wait for a chosen one with
     /// `always()` or `failure()`. They bring nothing else with them: what they mention and is not chosen
@@ -77,7 +77,7 @@ impl Plan {
                 edge.node = place(edge.node)?;
                 Some(edge)
             });
-            Node { id: node.id.clone(), step: node.step.clone(), dependencies: kept.collect() }
+            Node { dependencies: kept.collect(), ..node.clone() }
         });
         Plan { nodes: nodes.collect(), source: self.source.clone(), variables: self.variables.clone() }
     }
@@ -86,9 +86,13 @@ impl Plan {
         let matching = |test: &dyn Fn(&Node) -> bool| -> Vec<usize> {
             self.nodes.iter().enumerate().filter(|(_, node)| test(node)).map(|(index, _)| index).collect()
         };
-        let exact = matching(&|node| node.id.to_string() == target);
+        let exact = matching(&|node| node.id.to_string() == target || node.id.key() == target);
         if !exact.is_empty() {
             return Ok(exact);
+        }
+        let whole = matching(&|node| node.id.image.is_some() && node.id.base() == target);
+        if !whole.is_empty() {
+            return Ok(whole);
         }
         let image = matching(&|node| {
             node.id.image.as_ref().is_some_and(|(image, tag)| image == target || format!("{image}:{tag}") == target)
@@ -97,13 +101,15 @@ impl Plan {
             return Ok(image);
         }
         let named = matching(&|node| node.id.step == target);
-        match named.len() {
+        let mut candidates: Vec<String> = named.iter().map(|index| self.nodes[*index].id.base()).collect();
+        candidates.dedup();
+        if let Some(top) = candidates.iter().position(|candidate| candidate == target) {
+            return Ok(matching(&|node| node.id.base() == candidates[top]));
+        }
+        match candidates.len() {
             0 => Err(TargetError::Unknown { target: target.to_string(), hint: self.hint(target) }),
             1 => Ok(named),
-            _ => {
-                let candidates = named.iter().map(|index| self.nodes[*index].id.to_string()).collect();
-                Err(TargetError::Ambiguous { target: target.to_string(), candidates })
-            }
+            _ => Err(TargetError::Ambiguous { target: target.to_string(), candidates }),
         }
     }
 
@@ -112,6 +118,7 @@ impl Plan {
         let mut short = BTreeSet::new();
         for node in &self.nodes {
             names.insert(node.id.to_string());
+            names.insert(node.id.base());
             names.insert(node.id.step.clone());
             match &node.id.image {
                 Some((image, tag)) => {

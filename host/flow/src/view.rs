@@ -38,6 +38,8 @@ impl Serialize for Plan {
                 "image": node.id.image.as_ref().map(|(image, _)| image),
                 "tag": node.id.image.as_ref().map(|(_, tag)| tag),
                 "step": node.id.step,
+                "key": node.id.key(),
+                "matrix": node.instance.as_deref(),
                 "uses": node.step.uses.value,
                 "if": node.step.condition.as_ref().map(|condition| condition.text()),
                 "finally": node.step.finally,

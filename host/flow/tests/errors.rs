@@ -1,6 +1,6 @@
 //! Mistakes in flow files and exactly what is shown for them.
 
-use cooperage_flow::{FlowFile, NoImageDependencies, ParseOptions, Source};
+use cooperage_flow::{FlowFile, KnownOutputs, NoImageDependencies, ParseOptions, Source, StepView};
 use std::collections::BTreeMap;
 
 /// Compares what is shown: errors of reading or planning, else warnings.
@@ -79,15 +79,15 @@ error: a step has no field `color`
 3 |   a: { uses: git, wiht: {}, color: red, matrix: [1], env: {A: b}, run: x }
   |                             ^^^^^
   |
-help: its fields are `uses`, `with`, `in`, `needs`, `if`, `timeout`, `retry`, `continue_on_error` and `finally`
+help: its fields are `uses`, `with`, `in`, `inputs`, `needs`, `if`, `matrix`, `max_parallel`, `fail_fast`, `timeout`, `retry`, `continue_on_error` and `finally`
 
-error: `matrix` is not supported yet
- --> cooperage.yaml:3:41
+error: `matrix` must be a map, this is a list
+ --> cooperage.yaml:3:49
   |
 3 |   a: { uses: git, wiht: {}, color: red, matrix: [1], env: {A: b}, run: x }
-  |                                         ^^^^^^
+  |                                                 ^^^ expected a map
   |
-help: write one step for each value; an anchor (`&name`, `<<: *name`) saves repeating the rest
+help: name what varies and its values: `matrix: { version: [1, 2] }`
 
 error: a step has no field `env`
  --> cooperage.yaml:3:54
@@ -749,7 +749,7 @@ error: a step has no field `bogus`
 3 |   a: &x { uses: git, bogus: 1 }
   |                      ^^^^^
   |
-help: its fields are `uses`, `with`, `in`, `needs`, `if`, `timeout`, `retry`, `continue_on_error` and `finally`
+help: its fields are `uses`, `with`, `in`, `inputs`, `needs`, `if`, `matrix`, `max_parallel`, `fail_fast`, `timeout`, `retry`, `continue_on_error` and `finally`
 "#,
     );
 }
@@ -887,4 +887,347 @@ error: an entry of `needs` cannot be computed
 help: `${{ }}` works under `with`, and `if` is an expression
 "#,
     );
+}
+
+#[test]
+fn matrices() {
+    check(
+        r#"version: 1
+flow:
+  a: { uses: git, matrix: { v: 1, os: [], "x y": [1], w: "${{ env.USER }}" } }
+  b: { uses: git, matrix: {} }
+  c: { uses: git, matrix: { v: [1, 1, null] }, max_parallel: 0 }
+  d: { uses: git, max_parallel: 2 }
+  e: { uses: git, matrix: { v: [1, 2], exclude: [{ v: 1 }, { v: 2 }] } }
+  f: { uses: git, matrix: { v: [1], exclude: [{ vv: 1 }, 3], include: { v: 2 } } }
+  g: { uses: git, matrix: { v: [a, { n: "${{ x }}" }], in: [1] } }
+"#,
+        r#"
+error: `v` must be a list of values, this is a whole number
+ --> cooperage.yaml:3:32
+  |
+3 |   a: { uses: git, matrix: { v: 1, os: [], "x y": [1], w: "${{ env.USER }}" } }
+  |                                ^ expected a list of values
+  |
+help: write `v: [1]`
+
+error: `os` has no values
+ --> cooperage.yaml:3:39
+  |
+3 |   a: { uses: git, matrix: { v: 1, os: [], "x y": [1], w: "${{ env.USER }}" } }
+  |                                       ^^
+  |
+help: name at least one, or take it out of the matrix
+
+error: `x y` cannot be a name in a matrix
+ --> cooperage.yaml:3:43
+  |
+3 |   a: { uses: git, matrix: { v: 1, os: [], "x y": [1], w: "${{ env.USER }}" } }
+  |                                           ^^^^^
+  |
+help: a name is at most 64 letters, digits, `_` and `-`, and does not begin with a digit or `-`
+
+error: the values of a matrix cannot be computed
+ --> cooperage.yaml:3:58
+  |
+3 |   a: { uses: git, matrix: { v: 1, os: [], "x y": [1], w: "${{ env.USER }}" } }
+  |                                                          ^^^^^^^^^^^^^^^^^
+  |
+help: what will run is known before anything runs: write the values themselves
+
+error: the matrix has no values
+ --> cooperage.yaml:4:19
+  |
+4 |   b: { uses: git, matrix: {} }
+  |                   ^^^^^^
+  |
+help: for example `matrix: { version: [1, 2] }`
+
+error: `v` has this value twice
+ --> cooperage.yaml:5:36
+  |
+5 |   c: { uses: git, matrix: { v: [1, 1, null] }, max_parallel: 0 }
+  |                                    ^
+  |
+help: keep one of the two
+
+error: `v` must be a value, this is nothing
+ --> cooperage.yaml:5:39
+  |
+5 |   c: { uses: git, matrix: { v: [1, 1, null] }, max_parallel: 0 }
+  |                                       ^^^^ expected a value
+
+error: `max_parallel` must be from 1 to 256
+ --> cooperage.yaml:5:62
+  |
+5 |   c: { uses: git, matrix: { v: [1, 1, null] }, max_parallel: 0 }
+  |                                                              ^
+
+error: `max_parallel` is about the instances of a `matrix`, and this step has none
+ --> cooperage.yaml:6:19
+  |
+6 |   d: { uses: git, max_parallel: 2 }
+  |                   ^^^^^^^^^^^^
+  |
+help: `coop run --jobs NUMBER` says how many steps run at a time
+
+error: `exclude` leaves nothing of the matrix
+ --> cooperage.yaml:7:19
+  |
+7 |   e: { uses: git, matrix: { v: [1, 2], exclude: [{ v: 1 }, { v: 2 }] } }
+  |                   ^^^^^^
+  |
+help: exclude less
+
+error: the matrix has no `vv` to exclude
+ --> cooperage.yaml:8:49
+  |
+8 |   f: { uses: git, matrix: { v: [1], exclude: [{ vv: 1 }, 3], include: { v: 2 } } }
+  |                                                 ^^
+  |
+help: did you mean `v`?
+
+error: an entry of `exclude` must be a map, this is a whole number
+ --> cooperage.yaml:8:58
+  |
+8 |   f: { uses: git, matrix: { v: [1], exclude: [{ vv: 1 }, 3], include: { v: 2 } } }
+  |                                                          ^ expected a map
+
+error: `include` must be a list of maps, this is a map
+ --> cooperage.yaml:8:71
+  |
+8 |   f: { uses: git, matrix: { v: [1], exclude: [{ vv: 1 }, 3], include: { v: 2 } } }
+  |                                                                       ^^^^^^^^ expected a list of maps
+  |
+help: for example `include: [{ version: 1 }]`
+
+error: the values of a matrix cannot be computed
+ --> cooperage.yaml:9:41
+  |
+9 |   g: { uses: git, matrix: { v: [a, { n: "${{ x }}" }], in: [1] } }
+  |                                         ^^^^^^^^^^
+  |
+help: what will run is known before anything runs: write the values themselves
+
+error: `in` is a word of the expression language
+ --> cooperage.yaml:9:56
+  |
+9 |   g: { uses: git, matrix: { v: [a, { n: "${{ x }}" }], in: [1] } }
+  |                                                        ^^
+  |
+help: call it something else
+"#,
+    );
+}
+
+#[test]
+fn a_matrix_that_is_too_large() {
+    let numbers = (0..20).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+    let yaml = |axes: usize| {
+        let axes = (0..axes).map(|axis| format!("a{axis}: [{numbers}]")).collect::<Vec<_>>().join(", ");
+        format!("version: 1\nflow:\n  a: {{ uses: git, matrix: {{ {axes} }} }}\n")
+    };
+    for (axes, message) in [
+        (2, "the matrix has 400 combinations, more than 256"),
+        (3, "the matrix has more than 4096 combinations"),
+        (40, "the matrix has more than 4096 combinations"),
+    ] {
+        let source = Source::new("cooperage.yaml", yaml(axes));
+        let report = FlowFile::parse(source, &ParseOptions::default()).unwrap_err();
+        assert_eq!(report.diagnostics()[0].message, message);
+        assert_eq!(report.diagnostics()[0].line_column(), (3, 19));
+    }
+}
+
+#[test]
+fn values_of_a_matrix_that_does_not_have_them() {
+    check(
+        r#"version: 1
+flow:
+  a: { uses: git, with: { x: "${{ matrix.version }}" } }
+  b: { uses: git, if: matrix.verison == 1, matrix: { version: [1], include: [{ extra: 2 }] } }
+  c: { uses: git, with: { "n-${{ matrix.other }}": 1, ok: "${{ matrix.extra }}" }, matrix: { version: [1], include: [{ extra: 2 }] } }
+"#,
+        r#"
+error: the step `a` has no matrix
+ --> cooperage.yaml:3:42
+  |
+3 |   a: { uses: git, with: { x: "${{ matrix.version }}" } }
+  |                                          ^^^^^^^
+  |
+help: add one: `matrix: { version: [1, 2] }`
+
+error: the matrix has no `verison`
+ --> cooperage.yaml:4:30
+  |
+4 |   b: { uses: git, if: matrix.verison == 1, matrix: { version: [1], include: [{ extra: 2 }] } }
+  |                              ^^^^^^^
+  |
+help: did you mean `version`?
+
+error: the matrix has no `other`
+ --> cooperage.yaml:5:41
+  |
+5 |   c: { uses: git, with: { "n-${{ matrix.other }}": 1, ok: "${{ matrix.extra }}" }, matrix: { version: [1], include: [{ extra: 2 }] } }
+  |                                         ^^^^^
+  |
+help: it has `version` and `extra`
+"#,
+    );
+}
+
+#[test]
+fn files_of_steps_with_a_matrix() {
+    check(
+        r#"version: 1
+flow:
+  a: { uses: git, matrix: { v: [1, 2] } }
+  b: { uses: git, in: a }
+  c: { uses: git, inputs: { lib: a }, matrix: { v: [2, 3] } }
+  d: { uses: git, with: { x: "${{ steps.a.y }}" }, matrix: { v: [2, 3] } }
+"#,
+        r#"
+error: `a` is 2 steps, and this one needs the files of one
+ --> cooperage.yaml:4:23
+  |
+4 |   b: { uses: git, in: a }
+  |                       ^
+  |
+help: steps with the same `matrix` are paired: each gets the files of its own
+
+error: of the 2 steps `a` no single one has the values of `c (3)`
+ --> cooperage.yaml:5:34
+  |
+5 |   c: { uses: git, inputs: { lib: a }, matrix: { v: [2, 3] } }
+  |                                  ^
+  |
+help: steps with the same `matrix` are paired: each gets the files of its own
+
+error: `d (3)` has no partner in `a`, while others have one
+ --> cooperage.yaml:6:41
+  |
+6 |   d: { uses: git, with: { x: "${{ steps.a.y }}" }, matrix: { v: [2, 3] } }
+  |                                         ^
+  |
+help: give both steps the same `matrix`
+"#,
+    );
+}
+
+#[test]
+fn inputs() {
+    check(
+        r#"version: 1
+flow:
+  a: { uses: git, inputs: [b] }
+  b: { uses: git, inputs: { "1x": c, d: 3, e: nope } }
+"#,
+        r#"
+error: `inputs` must be a map, this is a list
+ --> cooperage.yaml:3:27
+  |
+3 |   a: { uses: git, inputs: [b] }
+  |                           ^^^ expected a map
+  |
+help: name each: `inputs: { NAME: STEP }`; `in: STEP` is the one without a name
+
+error: `1x` cannot be the name of an input
+ --> cooperage.yaml:4:29
+  |
+4 |   b: { uses: git, inputs: { "1x": c, d: 3, e: nope } }
+  |                             ^^^^
+  |
+help: a name is at most 64 letters, digits, `_` and `-`, and does not begin with a digit or `-`
+
+error: there is no step `c`
+ --> cooperage.yaml:4:35
+  |
+4 |   b: { uses: git, inputs: { "1x": c, d: 3, e: nope } }
+  |                                   ^
+  |
+help: the steps of this flow are `a` and `b`
+
+error: the input `d` must be text, this is a whole number
+ --> cooperage.yaml:4:41
+  |
+4 |   b: { uses: git, inputs: { "1x": c, d: 3, e: nope } }
+  |                                         ^ expected text
+  |
+help: quote it: "3"
+
+error: there is no step `nope`
+ --> cooperage.yaml:4:47
+  |
+4 |   b: { uses: git, inputs: { "1x": c, d: 3, e: nope } }
+  |                                               ^^^^
+  |
+help: the steps of this flow are `a` and `b`
+"#,
+    );
+}
+
+#[test]
+fn a_value_that_excludes_nothing() {
+    check(
+        r#"version: 1
+flow:
+  a: { uses: git, matrix: { v: [1, 2], exclude: [{ v: "1" }] } }
+"#,
+        r#"
+warning: `v` has no such value, so this excludes nothing
+ --> cooperage.yaml:3:55
+  |
+3 |   a: { uses: git, matrix: { v: [1, 2], exclude: [{ v: "1" }] } }
+  |                                                       ^^^
+  |
+help: write the value as the matrix has it: a number in quotes is text
+"#,
+    );
+}
+
+/// What the bundled plugins give.
+struct Outputs;
+
+impl KnownOutputs for Outputs {
+    fn outputs(&self, step: &StepView<'_>) -> Option<Vec<String>> {
+        match step.uses {
+            "script" => {
+                Some(step.with["outputs"].as_object().into_iter().flat_map(|map| map.keys().cloned()).collect())
+            }
+            "push" => Some(vec!["digest".to_string(), "reference".to_string()]),
+            _ => None,
+        }
+    }
+}
+
+#[test]
+fn unknown_outputs() {
+    let yaml = r#"version: 1
+flow:
+  a: { uses: script, matrix: { v: [1, 2] }, with: { outputs: { "v${{ matrix.v }}": x } } }
+  b: { uses: push }
+  c: { uses: git, with: { x: "${{ steps.b.digset }} ${{ steps.b.digest }} ${{ steps.d.any }}", y: "${{ steps.a.v2 }} ${{ steps.a.v3 }}" } }
+  d: { uses: git, if: "has(steps.b.x) ? steps.b.x == 1 : steps['b'].status == 'failed'" }
+  e: { uses: git, with: { x: "${{ steps.a['v1'][0] }}" } }
+"#;
+    let file = FlowFile::parse(Source::new("cooperage.yaml", yaml), &ParseOptions::default()).unwrap();
+    let report = file.plan(&NoImageDependencies).unwrap().check_outputs(&Outputs).unwrap_err();
+    let expected = r#"
+error: the step `b` has no output `digset`
+ --> cooperage.yaml:5:43
+  |
+5 |   c: { uses: git, with: { x: "${{ steps.b.digset }} ${{ steps.b.digest }} ${{ steps.d.any }}", y: "${{ steps.a.v2 }} ${{ steps.a.v3 }...
+  |                                           ^^^^^^
+  |
+help: did you mean `digest`?
+
+error: the step `a` has no output `v3`
+ --> cooperage.yaml:5:130
+  |
+5 | ...igest }} ${{ steps.d.any }}", y: "${{ steps.a.v2 }} ${{ steps.a.v3 }}" } }
+  |                                                                    ^^
+  |
+help: did you mean `v1`?
+"#;
+    assert_eq!(report.render(false), expected.trim_matches('\n'), "\n{report}\n");
 }

@@ -112,7 +112,8 @@ fn the_plan_as_json() {
     assert_eq!(
         *step,
         serde_json::json!({
-            "id": "company/os:1.10/image", "image": "company/os", "tag": "1.10", "step": "image", "uses": "dockerfile", "if": null,
+            "id": "company/os:1.10/image", "image": "company/os", "tag": "1.10", "step": "image",
+            "key": "company/os:1.10/image", "matrix": null, "uses": "dockerfile", "if": null,
             "finally": false, "continue_on_error": false, "timeout": 600.0, "attempts": 3, "after": [],
         })
     );

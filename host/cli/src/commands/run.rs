@@ -1,12 +1,20 @@
 //! `coop run`: the steps of a flow file, planned and shown, or run.
 
+mod journal;
+mod junit;
+mod outputs;
+mod reports;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cooperage_engine::registries::{Route, Routing};
-use cooperage_flow::{FlowFile, FlowResult, NoObserver, Outcome, ParseOptions, Plan, RunOptions, Source, Status};
+use cooperage_flow::{
+    Event, FlowFile, FlowResult, Journal, Observer, Outcome, ParseOptions, Plan, RunOptions, Source, Status, StepId,
+};
+use cooperage_solve::{Level, Redactor, Reporter, Secrets};
 use cooperage_store::Reference;
 
 use crate::app::App;
@@ -18,6 +26,9 @@ use crate::flow_steps::{FromLines, Steps};
 use crate::output;
 use crate::progress::{self, elapsed};
 
+use journal::Files;
+use reports::{Reports, Run};
+
 /// How often a signal is looked for.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -25,29 +36,102 @@ pub(crate) fn run(app: &App, arguments: &args::Run) -> Result<(), Failure> {
     let project = project_of(&arguments.file)?;
     let file = read(app, arguments)?;
     let plan = plan(&file, &project, &arguments.target)?;
-    if arguments.dry_run {
-        return match arguments.output {
-            OutputFormat::Json => output::json(&plan),
-            OutputFormat::Text => output::line(plan.to_string().trim_end()),
-        };
-    }
+    plan.check_outputs(&outputs::Bundled::new(app, &file)).map_err(|report| wrong(&report.to_string()))?;
+    let reports = Reports::read(&arguments.report)?;
     let reporter = progress::reporter(arguments.evaluation.progress);
     let named = plugins(&file);
-    let session = app.session_with(reporter, arguments.evaluation.pull, named, routing(&file)?)?;
+    let session = app.session_with(reporter.clone(), arguments.evaluation.pull, named, routing(&file)?)?;
     let secrets = evaluation::secrets(app, &arguments.evaluation.secret)?;
-    let options = evaluation::options(app, &session, &arguments.evaluation, BTreeMap::new(), secrets)?;
+    let journal = journal(app, arguments, &secrets, &reporter)?;
+    let options = evaluation::options(app, &session, &arguments.evaluation, BTreeMap::new(), secrets.clone())?;
     let skip_push = file.images.iter().filter(|image| image.push.skip).map(|image| image.name.value.clone()).collect();
-    let steps = Arc::new(Steps::new(session, options, project, skip_push));
+    let own_files = reports.files().chain([arguments.file.as_path()]);
+    let steps = Arc::new(Steps::new(session, options, project, skip_push).with_own_files(own_files));
+    if arguments.dry_run {
+        let journal = journal.filter(|_| arguments.resume).map(|journal| journal as Arc<dyn Journal>);
+        let forecast = app.block_on(async {
+            Ok::<_, Failure>(cooperage_flow::forecast(&plan, steps.as_ref(), journal).await)
+        })?;
+        let redactor = Redactor::new(&secrets);
+        return match arguments.output {
+            OutputFormat::Json => {
+                let value = serde_json::to_value(&forecast).unwrap_or_default();
+                output::json(&cooperage_flow::redact_value(value, &|text| redactor.text(text)))
+            }
+            OutputFormat::Text => output::line(redactor.text(forecast.to_string().trim_end()).as_str()),
+        };
+    }
+    let started = SystemTime::now();
     let jobs = arguments.jobs.unwrap_or_else(|| app.parallel() * 2).max(1);
     let result = app.block_on(async {
         let cancel = cooperage_flow::Cancel::new();
         let watch = tokio::spawn(forward(app.cancel.clone(), cancel.clone()));
-        let options = RunOptions { parallelism: jobs, ..RunOptions::default() };
-        let result = cooperage_flow::run(&plan, steps, Arc::new(NoObserver), &options, &cancel).await;
+        let journal = journal.clone().map(|journal| journal as Arc<dyn Journal>);
+        let options = RunOptions { parallelism: jobs, journal, ..RunOptions::default() };
+        let observer = Arc::new(Told { reporter });
+        let result = cooperage_flow::run(&plan, steps, observer, &options, &cancel).await;
         watch.abort();
         Ok::<_, Failure>(result)
     })?;
-    report(&result, arguments.output)
+    // From here on nobody needs the values of secrets any more.
+    let redactor = Redactor::new(&secrets);
+    let result = result.redacted(&|text| redactor.text(text));
+    let flow = arguments.file.display().to_string();
+    let written = reports.write(&Run { flow: &flow, started, result: &result });
+    if let Some(journal) = journal.filter(|_| result.outcome == Outcome::Succeeded) {
+        journal.clear()?;
+    }
+    match report(&result, arguments.output) {
+        Ok(()) => written,
+        Err(failure) => {
+            written.unwrap_or_else(|second| second.print());
+            Err(failure)
+        }
+    }
+}
+
+/// The journal of this flow: with what an earlier run left if the user wants to go on from there, else empty.
+fn journal(
+    app: &App,
+    arguments: &args::Run,
+    secrets: &Secrets,
+    reporter: &Reporter,
+) -> Result<Option<Arc<Files>>, Failure> {
+    if arguments.dry_run && !arguments.resume {
+        return Ok(None);
+    }
+    let flow = arguments.file.canonicalize().unwrap_or_else(|_| arguments.file.clone());
+    let journal = Files::open(app.store()?.root(), &flow, &arguments.target, Redactor::new(secrets))?;
+    match &journal {
+        None if arguments.resume => {
+            return Err(Failure::new(Exit::Environment, "the same flow is being run by another process")
+                .hint("wait until it is over, or leave out --resume"));
+        }
+        None => {
+            let message = "the same flow is being run by another process: this run cannot be resumed";
+            reporter.log(Level::Warn, message);
+        }
+        Some(journal) if !arguments.resume => journal.clear()?,
+        Some(_) => {}
+    }
+    Ok(journal.map(Arc::new))
+}
+
+/// Shows what nobody else does: the steps themselves report what they do.
+struct Told {
+    reporter: Reporter,
+}
+
+impl Observer for Told {
+    fn event(&self, step: &StepId, event: Event) {
+        match event {
+            Event::Resumed => self.reporter.step(None, step.to_string()).finish(cooperage_solve::Outcome::Cached),
+            Event::NotKept { reason } => {
+                self.reporter.log(Level::Warn, format!("{step} cannot be spared when the flow is resumed: {reason}"));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The directory whose files a flow works on: that of the flow file.
@@ -145,6 +229,7 @@ fn report(result: &FlowResult, format: OutputFormat) -> Result<(), Failure> {
         let row = |step: &cooperage_flow::StepResult| {
             let status = match (step.status, step.tolerated) {
                 (Status::Failed, true) => "failed (tolerated)".to_owned(),
+                (Status::Succeeded, _) if step.resumed => "succeeded (before)".to_owned(),
                 (status, _) => format!("{status:?}").to_lowercase(),
             };
             [step.id.to_string(), status, elapsed(step.duration)]

@@ -2,8 +2,9 @@
 
 use super::{Flow, FlowFile, ParseOptions, Step};
 use crate::diagnostic::{Code, Diagnostic, nearest};
+use crate::expression::Expression;
 use crate::file::Condition;
-use crate::references::list;
+use crate::references::{Reference, list};
 use crate::source::{Located, Span};
 
 /// Checks every step's `in`, `needs`, `uses` and expressions.
@@ -11,9 +12,10 @@ pub(super) fn check(file: &FlowFile, options: &ParseOptions, found: &mut Vec<Dia
     for flow in &file.flows {
         for step in &flow.steps {
             check_uses(file, options, step, found);
-            if let Some(input) = &step.input {
+            for (_, input) in step.trees() {
                 check_step(file, flow, step, &input.value, &input.span, found);
             }
+            check_matrix(file, step, found);
             for need in &step.needs {
                 if is_image(&need.value) {
                     check_image(file, flow, need, found);
@@ -30,12 +32,17 @@ pub(super) fn check(file: &FlowFile, options: &ParseOptions, found: &mut Vec<Dia
 }
 
 /// Every mention of another step in the expressions of a step.
-pub(crate) fn references(step: &Step) -> impl Iterator<Item = &crate::references::Reference> {
+pub(crate) fn references(step: &Step) -> impl Iterator<Item = &Reference> {
+    expressions(step).flat_map(Expression::references)
+}
+
+/// Every expression of a step.
+pub(crate) fn expressions(step: &Step) -> impl Iterator<Item = &Expression> {
     let condition = match &step.condition {
-        Some(Condition::Expression(expression)) => expression.references(),
-        _ => &[],
+        Some(Condition::Expression(expression)) => Some(expression),
+        _ => None,
     };
-    step.with.references().chain(condition)
+    step.with.expressions().into_iter().chain(condition)
 }
 
 /// A name of a step has neither of them.
@@ -78,6 +85,26 @@ fn check_step(file: &FlowFile, flow: &Flow, step: &Step, name: &str, span: &Span
         },
     };
     found.push(wrong(Code::UnknownStep, format!("there is no step `{name}`")).hint(hint));
+}
+
+/// `matrix.NAME` in an expression needs a matrix with that name.
+fn check_matrix(file: &FlowFile, step: &Step, found: &mut Vec<Diagnostic>) {
+    for mention in expressions(step).flat_map(Expression::matrix) {
+        let wrong = |message: String| Diagnostic::error(&file.source, Code::Expression, mention.span.clone(), message);
+        let Some(matrix) = &step.matrix else {
+            let message = format!("the step `{}` has no matrix", step.name.value);
+            found.push(wrong(message).hint("add one: `matrix: { version: [1, 2] }`"));
+            continue;
+        };
+        let unknown = mention.name.as_ref().filter(|name| !matrix.names.contains(name));
+        let Some(name) = unknown.filter(|_| !matrix.instances.is_empty()) else { continue };
+        let names = || matrix.names.iter().map(String::as_str);
+        let hint = match nearest(name, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it has {}", list(names())),
+        };
+        found.push(wrong(format!("the matrix has no `{name}`")).hint(hint));
+    }
 }
 
 fn check_image(file: &FlowFile, flow: &Flow, need: &Located<String>, found: &mut Vec<Diagnostic>) {
@@ -130,7 +157,8 @@ fn check_condition(step: &Step, found: &mut Vec<Diagnostic>) {
     let Some(Condition::Expression(expression)) = &step.condition else {
         return;
     };
-    let waits = step.finally || step.input.is_some() || !step.needs.is_empty() || references(step).next().is_some();
+    let waits =
+        step.finally || step.trees().next().is_some() || !step.needs.is_empty() || references(step).next().is_some();
     if expression.calls("failure") && !expression.calls("always") && !waits {
         found.push(
             expression

@@ -14,8 +14,21 @@ pub(crate) const PLUGIN_FIELDS: &[&str] = &["from", "allow"];
 pub(crate) const IMAGE_FIELDS: &[&str] = &["push", "tags"];
 pub(crate) const PUSH_FIELDS: &[&str] = &["registry", "override_user", "skip"];
 pub(crate) const TAG_FIELDS: &[&str] = &["flow"];
-pub(crate) const STEP_FIELDS: &[&str] =
-    &["uses", "with", "in", "needs", "if", "timeout", "retry", "continue_on_error", "finally"];
+pub(crate) const STEP_FIELDS: &[&str] = &[
+    "uses",
+    "with",
+    "in",
+    "inputs",
+    "needs",
+    "if",
+    "matrix",
+    "max_parallel",
+    "fail_fast",
+    "timeout",
+    "retry",
+    "continue_on_error",
+    "finally",
+];
 pub(crate) const RETRY_FIELDS: &[&str] = &["attempts", "delay", "backoff"];
 
 /// What is said about a field that is not there: its kind, the message and the hint.

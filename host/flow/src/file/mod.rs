@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 mod fields;
+mod matrix;
 mod names;
 mod read;
 mod step;
@@ -13,6 +14,7 @@ pub(crate) use fields::{
 
 use crate::diagnostic::{Diagnostic, Report};
 use crate::expression::Expression;
+use crate::matrix::Matrix;
 use crate::parameters::Parameters;
 use crate::source::{Located, Source};
 use std::collections::BTreeMap;
@@ -110,10 +112,14 @@ pub struct Step {
     pub with: Parameters,
     /// The step whose tree it gets.
     pub input: Option<Located<String>>,
+    /// Steps whose trees it gets besides, by the name that the plugin knows each under.
+    pub inputs: Vec<(Located<String>, Located<String>)>,
     /// Steps of this flow, and `IMAGE:TAG` of this file, that must be over before.
     pub needs: Vec<Located<String>>,
     /// Whether it runs; None is `success()`, or `always()` for a `finally` step.
     pub condition: Option<Condition>,
+    /// What it is run for; None is once.
+    pub matrix: Option<Matrix>,
     /// How long one attempt may take.
     pub timeout: Option<Duration>,
     /// What to do about failures that may pass.
@@ -173,6 +179,12 @@ impl Default for Retry {
 }
 
 impl Step {
+    /// The trees it gets: names, of which that of `in` is empty, and steps.
+    pub fn trees(&self) -> impl Iterator<Item = (&str, &Located<String>)> {
+        let main = self.input.iter().map(|step| ("", step));
+        main.chain(self.inputs.iter().map(|(name, step)| (name.value.as_str(), step)))
+    }
+
     /// Whether it may run after something it waits for failed.
     pub fn survives_failure(&self) -> bool {
         match &self.condition {

@@ -1,6 +1,8 @@
 //! One step of a flow from its YAML tree; knows the fields of a step, not the other steps.
 
 use super::fields::{Advice, Fields, entries, no_advice};
+use super::matrix;
+use super::names::is_name;
 use super::read::Reader;
 use super::{Condition, RETRY_FIELDS, Retry, STEP_FIELDS, Step};
 use crate::align::align;
@@ -21,8 +23,10 @@ pub(super) fn read(reader: &mut Reader<'_>, key: &Key, node: &Node) -> Step {
         uses: Located::new(String::new(), key.span.clone()),
         with: Parameters::empty(key.span.clone()),
         input: None,
+        inputs: Vec::new(),
         needs: Vec::new(),
         condition: None,
+        matrix: None,
         timeout: None,
         retry: Retry::default(),
         continue_on_error: false,
@@ -45,6 +49,7 @@ pub(super) fn read(reader: &mut Reader<'_>, key: &Key, node: &Node) -> Step {
         step.with = Parameters::read(&source, node, &reader.options.variables, found);
     }
     step.input = fields.text("in", found);
+    step.inputs = inputs(&fields, found);
     step.needs = needs(&fields, found);
     step.condition = condition(reader, &fields);
     let found = &mut reader.found;
@@ -52,17 +57,15 @@ pub(super) fn read(reader: &mut Reader<'_>, key: &Key, node: &Node) -> Step {
     step.retry = retry(&fields, found);
     step.continue_on_error = fields.flag("continue_on_error", found);
     step.finally = fields.flag("finally", found);
+    step.matrix = matrix::read(&fields, step.finally, found);
     step
 }
 
 fn advice(name: &str) -> Option<Advice> {
     let missing = |hint: &str| Some((Code::UnknownField, format!("a step has no field `{name}`"), hint.to_string()));
     match name {
-        "matrix" => Some((
-            Code::Unsupported,
-            "`matrix` is not supported yet".to_string(),
-            "write one step for each value; an anchor (`&name`, `<<: *name`) saves repeating the rest".to_string(),
-        )),
+        "strategy" => missing("`matrix`, `max_parallel` and `fail_fast` are fields of the step itself"),
+        "outputs" => missing("what a step gives is the plugin's: of `script`, write `with: { outputs: ... }`"),
         "env" => missing("give the plugin its values under `with`; expressions see the variables as `env.NAME`"),
         "run" => missing("write `uses: script` and put the command under `with: { run: ... }`"),
         "depends_on" => missing("write `needs`"),
@@ -87,6 +90,32 @@ fn needs(fields: &Fields<'_>, found: &mut Vec<Diagnostic>) -> Vec<Located<String
             Vec::new()
         }
     }
+}
+
+/// Further trees by name.
+fn inputs(fields: &Fields<'_>, found: &mut Vec<Diagnostic>) -> Vec<(Located<String>, Located<String>)> {
+    let Some((_, node)) = fields.get("inputs") else {
+        return Vec::new();
+    };
+    let Value::Map(entries) = &node.value else {
+        let hint = "name each: `inputs: { NAME: STEP }`; `in: STEP` is the one without a name".to_string();
+        fields.wrong_type("inputs", "a map", Some(hint), found);
+        return Vec::new();
+    };
+    let mut inputs = Vec::with_capacity(entries.len());
+    for (key, node) in entries {
+        if !is_name(&key.name) {
+            let message = format!("`{}` cannot be the name of an input", key.name);
+            found.push(
+                Diagnostic::error(fields.source, Code::InvalidValue, key.span.clone(), message)
+                    .hint("a name is at most 64 letters, digits, `_` and `-`, and does not begin with a digit or `-`"),
+            );
+        }
+        if let Some(step) = fields.as_text(&format!("the input `{}`", key.name), &key.span, node, found) {
+            inputs.push((Located::new(key.name.clone(), key.span.clone()), step));
+        }
+    }
+    inputs
 }
 
 /// `if` is an expression with or without `${{ }}` around it.

@@ -1,13 +1,15 @@
 //! One step from queue to end: attempts, waits between them, time limits, being told to stop; knows no other step.
 
 use super::cancel::Cancel;
+use super::group::Group;
+use super::journal::{Keeping, Recalled, stamp};
 use super::ports::{Event, FaultKind, Observer, Runner, StepCall, StepError, StepOutputs};
 use super::status::{Change, Status};
 use crate::file::Retry;
 use crate::plan::StepId;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 
 /// The status of a step, changed by whoever works on it at the time, and told to the observer.
@@ -22,10 +24,6 @@ impl Life {
         Life { id, observer, status: Mutex::new(Status::Waiting) }
     }
 
-    pub fn status(&self) -> Status {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Makes a change and tells about it. A change that cannot happen is a defect of the run loop.
     pub fn change(&self, change: Change, event: Event) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,6 +32,11 @@ impl Life {
         let Some(next) = next else { return };
         *status = next;
         drop(status);
+        self.tell(event);
+    }
+
+    /// Tells about something that changes nothing.
+    pub fn tell(&self, event: Event) {
         self.observer.event(&self.id, event);
     }
 }
@@ -46,6 +49,9 @@ pub(super) struct Task {
     pub call: StepCall,
     pub retry: Retry,
     pub places: Arc<Semaphore>,
+    /// Of the other instances of its matrix.
+    pub group: Option<Group>,
+    pub keeping: Option<Keeping>,
     /// Cancels the flow.
     pub cancel: Cancel,
     pub grace: Duration,
@@ -56,8 +62,12 @@ pub(super) struct Task {
 /// How a step ended.
 pub(super) struct Ended {
     pub result: Result<StepOutputs, StepError>,
+    /// 0 for a step that was not done again.
     pub attempts: u32,
     pub duration: Duration,
+    /// Of its entry in the journal, if that was kept or found.
+    pub stamp: String,
+    pub resumed: bool,
 }
 
 /// Why a call was told to stop.
@@ -66,54 +76,113 @@ enum Stop {
     Cancelled,
 }
 
+/// A place among the steps that run, and one among the instances of the matrix.
+type Place = (Option<OwnedSemaphorePermit>, OwnedSemaphorePermit);
+
 impl Task {
-    /// Runs attempts until one succeeds, fails for good or the flow is cancelled.
+    /// Takes what an earlier run left, or runs the step and keeps what comes of it.
     pub async fn run(self) -> Ended {
+        let Some(keeping) = &self.keeping else {
+            return self.attempts().await;
+        };
+        let key = match keeping.recall(&self.call, self.runner.as_ref()).await {
+            Recalled::Done(outputs, stamp) => {
+                return Ended { result: Ok(outputs), attempts: 0, duration: Duration::ZERO, stamp, resumed: true };
+            }
+            Recalled::Open(key) => key,
+        };
+        if let Err(reason) = keeping.forget(&self.call).await {
+            self.life.tell(Event::NotKept { reason });
+        }
+        let ended = self.attempts().await;
+        if let (Some(key), Ok(outputs)) = (key, &ended.result)
+            && let Err(reason) = keeping.keep(&self.call, self.runner.as_ref(), key, ended.stamp.clone(), outputs).await
+        {
+            self.life.tell(Event::NotKept { reason });
+        }
+        ended
+    }
+
+    /// Runs attempts until one succeeds, fails for good or the flow is cancelled.
+    async fn attempts(&self) -> Ended {
         let mut started = None;
         let mut attempt = 0;
         let result = loop {
             self.life.change(Change::Ready, Event::Queued);
             let Some(place) = self.place().await else {
-                break Err(cancelled("before it began"));
+                break Err(self.cancelled("before it began"));
             };
-            let begin = *started.get_or_insert_with(Instant::now);
+            started.get_or_insert_with(Instant::now);
             attempt += 1;
             self.life.change(Change::Start, Event::Started { attempt });
             let result = self.attempt(attempt).await;
-            drop(place);
             let error = match result {
-                Err(error) if error.retryable && attempt < self.retry.attempts && !self.cancel.is_cancelled() => error,
+                Err(error) if error.retryable && attempt < self.retry.attempts && !self.is_stopped() => error,
                 result => {
-                    return Ended { result, attempts: attempt, duration: begin.elapsed() };
+                    // Before the place is free: the next instance must not take it.
+                    if let (Err(_), Some(group), false) = (&result, &self.group, self.is_stopped()) {
+                        group.failed(&self.call.id.to_string());
+                    }
+                    break result;
                 }
             };
+            drop(place);
             let delay =
                 self.retry.delay_after(attempt).max(error.retry_after.unwrap_or_default()).min(Retry::MAX_DELAY);
             self.life.change(Change::Pause, Event::Retrying { attempt, delay, error });
             tokio::select! {
                 biased;
-                () = self.stop_waiting() => break Err(cancelled("before it was tried again")),
+                () = self.stop_waiting() => break Err(self.cancelled("before it was tried again")),
                 () = sleep(delay) => {}
             }
         };
-        Ended { result, attempts: attempt, duration: started.map_or(Duration::ZERO, |started| started.elapsed()) }
+        let duration = started.map_or(Duration::ZERO, |started| started.elapsed());
+        Ended { result, attempts: attempt, duration, stamp: stamp(), resumed: false }
     }
 
     /// A free place, or None if the flow is cancelled before there is one.
-    async fn place(&self) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    async fn place(&self) -> Option<Place> {
+        let place = async {
+            // Whoever waits for its own kind takes no place from others.
+            let own = match &self.group {
+                Some(group) => group.place().await,
+                None => None,
+            };
+            Some((own, self.places.clone().acquire_owned().await.ok()?))
+        };
         tokio::select! {
             biased;
             () = self.stop_waiting() => None,
-            place = self.places.clone().acquire_owned() => place.ok(),
+            place = place => place,
         }
     }
 
     /// Returns when a step that is not running has to give up.
     async fn stop_waiting(&self) {
-        self.cancel.cancelled().await;
-        if self.survivor {
-            sleep(self.grace).await;
+        let flow = async {
+            self.cancel.cancelled().await;
+            if self.survivor {
+                sleep(self.grace).await;
+            }
+        };
+        let group = async {
+            match &self.group {
+                Some(group) => group.stopped().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = flow => {}
+            () = group => {}
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.cancel.is_cancelled() || self.group.as_ref().is_some_and(|group| group.culprit().is_some())
+    }
+
+    fn cancelled(&self, when: &str) -> StepError {
+        cancelled(when, self.group.as_ref().and_then(Group::culprit))
     }
 
     async fn attempt(&self, attempt: u32) -> Result<StepOutputs, StepError> {
@@ -141,15 +210,17 @@ impl Task {
         let late = timeout(self.grace, work).await;
         match (stop, late) {
             (Stop::Cancelled, Ok(Ok(outputs))) => Ok(outputs),
-            (Stop::Cancelled, Ok(Err(_))) => Err(cancelled("while it ran")),
-            (Stop::Cancelled, Err(_)) => Err(cancelled("while it ran; it did not stop by itself")),
+            (Stop::Cancelled, Ok(Err(_))) => Err(self.cancelled("while it ran")),
+            (Stop::Cancelled, Err(_)) => Err(self.cancelled("while it ran; it did not stop by itself")),
             (Stop::TimedOut, late) => Err(timed_out(self.call.timeout.unwrap_or_default(), late.is_ok())),
         }
     }
 }
 
-fn cancelled(when: &str) -> StepError {
-    StepError::new(FaultKind::Cancelled, format!("cancelled {when}"))
+/// `culprit` is another instance of the same matrix, if its failure is the reason.
+pub(super) fn cancelled(when: &str, culprit: Option<&str>) -> StepError {
+    let why = culprit.map(|culprit| format!(", as `{culprit}` failed")).unwrap_or_default();
+    StepError::new(FaultKind::Cancelled, format!("cancelled {when}{why}"))
 }
 
 fn timed_out(limit: Duration, stopped: bool) -> StepError {

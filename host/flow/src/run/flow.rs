@@ -1,14 +1,17 @@
 //! The run loop: starts a step when all it waits for is over, until every step is; knows nothing of attempts.
 
-use super::attempt::{Ended, Life, Task};
+use super::attempt::{Ended, Life, Task, cancelled};
 use super::cancel::Cancel;
-use super::ports::{Event, FaultKind, Handle, Observer, RunOptions, Runner, StepCall, StepError, StepOutputs};
+use super::facts::{Fact, Facts};
+use super::group::Group;
+use super::journal::{Keeping, stamp};
+use super::log::StepLog;
+use super::ports::{Event, FaultKind, Observer, RunOptions, Runner, StepCall, StepError, StepOutputs};
 use super::result::{FlowResult, StepFault, StepResult};
 use super::status::{Change, SkipReason, Status};
-use crate::diagnostic::{Code, Diagnostic};
-use crate::expression::{Scope, StepValues};
+use crate::diagnostic::Diagnostic;
 use crate::file::Condition;
-use crate::plan::{Node, Plan, StepId};
+use crate::plan::{Node, Plan};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +62,9 @@ struct Run<'a> {
     cancel: &'a Cancel,
     places: Arc<Semaphore>,
     states: Vec<State>,
-    by_id: HashMap<&'a StepId, usize>,
+    facts: Facts<'a>,
+    /// Of the nodes that have a matrix.
+    groups: Vec<Option<Group>>,
     /// How many of a node's dependencies are not over.
     waits: Vec<usize>,
     dependents: Vec<Vec<usize>>,
@@ -73,10 +78,12 @@ struct State {
     culprit: Option<usize>,
     attempts: u32,
     duration: Duration,
-    values: Arc<serde_json::Map<String, serde_json::Value>>,
-    tree: Option<Handle>,
     fault: Option<StepFault>,
     skipped: Option<SkipReason>,
+    log: StepLog,
+    resumed: bool,
+    /// Of its entry in the journal.
+    stamp: Option<String>,
 }
 
 impl<'a> Run<'a> {
@@ -96,10 +103,11 @@ impl<'a> Run<'a> {
             culprit: None,
             attempts: 0,
             duration: Duration::ZERO,
-            values: Arc::default(),
-            tree: None,
             fault: None,
             skipped: None,
+            log: StepLog::default(),
+            resumed: false,
+            stamp: None,
         });
         Run {
             plan,
@@ -108,7 +116,8 @@ impl<'a> Run<'a> {
             cancel,
             places: Arc::new(Semaphore::new(options.parallelism.clamp(1, Semaphore::MAX_PERMITS))),
             states: states.collect(),
-            by_id: plan.nodes.iter().enumerate().map(|(index, node)| (&node.id, index)).collect(),
+            facts: Facts::new(plan),
+            groups: groups(plan),
             waits: plan.nodes.iter().map(|node| node.dependencies.len()).collect(),
             dependents,
             tasks: JoinSet::new(),
@@ -119,18 +128,22 @@ impl<'a> Run<'a> {
     /// Everything the step waits for is over: runs it, or ends it at once and returns true.
     fn begin(&mut self, index: usize) -> bool {
         let node = &self.plan.nodes[index];
-        if self.cancel.is_cancelled() && !node.step.survives_failure() {
-            self.fault(index, Change::Cancel, StepError::new(FaultKind::Cancelled, "cancelled before it began"), None);
+        let culprit = self.groups[index].as_ref().and_then(Group::culprit);
+        if culprit.is_some() || (self.cancel.is_cancelled() && !node.step.survives_failure()) {
+            self.fault(index, Change::Cancel, cancelled("before it began", culprit), None);
             return true;
         }
         match self.prepare(node) {
             Ok(Ok(call)) => {
+                self.states[index].log = call.log.clone();
                 let task = Task {
                     life: self.states[index].life.clone(),
                     runner: self.runner.clone(),
                     call,
                     retry: node.step.retry,
                     places: self.places.clone(),
+                    group: self.groups[index].clone(),
+                    keeping: self.keeping(node),
                     cancel: self.cancel.clone(),
                     grace: self.options.grace,
                     survivor: node.step.survives_failure(),
@@ -141,6 +154,7 @@ impl<'a> Run<'a> {
             }
             Ok(Err(reason)) => {
                 self.states[index].skipped = Some(reason.clone());
+                self.facts.set(index, fact(Status::Skipped, StepOutputs::default()));
                 self.states[index].life.change(Change::Skip, Event::Skipped { reason });
                 true
             }
@@ -156,7 +170,7 @@ impl<'a> Run<'a> {
     /// The call, or the reason why there is none; the error is an expression that fails.
     fn prepare(&self, node: &Node) -> Result<Result<StepCall, SkipReason>, Box<Diagnostic>> {
         let blocked = self.blocked(node);
-        let scope = self.scope(node, blocked.is_none());
+        let scope = self.facts.scope(node, blocked.is_none(), self.culprit(node).is_some());
         let step = &node.step;
         if let Some(reason) = blocked.filter(|_| !step.survives_failure()) {
             return Ok(Err(reason));
@@ -169,87 +183,61 @@ impl<'a> Run<'a> {
         if !holds {
             return Ok(Err(SkipReason::Condition));
         }
-        let input = match self.input(node)? {
-            Ok(input) => input,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        Ok(Ok(StepCall {
-            id: node.id.clone(),
-            uses: step.uses.value.clone(),
-            parameters: step.with.evaluate(&scope)?,
-            secrets: step.with.secrets(),
-            input,
-            attempt: 0,
-            timeout: step.timeout,
-            cancel: Cancel::new(),
-        }))
+        self.facts.call(node, &scope)
+    }
+
+    fn keeping(&self, node: &Node) -> Option<Keeping> {
+        let journal = self.options.journal.clone()?;
+        let before = node.dependencies.iter().map(|edge| {
+            let (id, state) = (self.plan.nodes[edge.node].id.key(), &self.states[edge.node]);
+            format!("{id} {}", state.stamp.as_deref().unwrap_or_else(|| self.status(edge.node).as_str()))
+        });
+        let unchanged = node
+            .dependencies
+            .iter()
+            .all(|edge| self.states[edge.node].resumed || self.states[edge.node].skipped.is_some());
+        Some(Keeping { journal, before: before.collect(), unchanged })
+    }
+
+    fn status(&self, index: usize) -> Status {
+        self.facts.get(index).status
     }
 
     /// Why the step must not run unless it says otherwise.
     fn blocked(&self, node: &Node) -> Option<SkipReason> {
         let name = |index: usize| self.plan.nodes[index].id.to_string();
-        let empty = node
-            .dependencies
-            .iter()
-            .find(|edge| edge.data && self.states[edge.node].life.status() != Status::Succeeded);
+        let empty = node.dependencies.iter().find(|edge| edge.data && self.status(edge.node) != Status::Succeeded);
         self.culprit(node)
             .map(|index| SkipReason::Failure(name(index)))
             .or_else(|| empty.map(|edge| SkipReason::NoResult(name(edge.node))))
     }
 
+    /// One that failed rather than one that was cancelled because of it.
     fn culprit(&self, node: &Node) -> Option<usize> {
-        let mut edges = node.dependencies.iter();
-        edges.find_map(|edge| self.states[edge.node].culprit)
-    }
-
-    /// The tree that `in` names. Even a step that runs after failures cannot run without it.
-    fn input(&self, node: &Node) -> Result<Result<Option<Handle>, SkipReason>, Box<Diagnostic>> {
-        let Some(name) = &node.step.input else {
-            return Ok(Ok(None));
-        };
-        let id = StepId { image: node.id.image.clone(), step: name.value.clone() };
-        let state = self.by_id.get(&id).map(|index| &self.states[*index]);
-        match state.filter(|state| state.life.status() == Status::Succeeded) {
-            None => Ok(Err(SkipReason::NoResult(id.to_string()))),
-            Some(state) if state.tree.is_some() => Ok(Ok(state.tree.clone())),
-            Some(_) => {
-                let message = format!("the step `{}` gives no files", name.value);
-                Err(Diagnostic::error(&self.plan.source, Code::InvalidValue, name.span.clone(), message)
-                    .hint("`in` needs a step that makes files; its values are reached by `steps.NAME.OUTPUT`")
-                    .into())
-            }
-        }
-    }
-
-    fn scope(&self, node: &Node, success: bool) -> Scope {
-        let names = crate::file::check::references(&node.step).map(|reference| reference.step.clone());
-        let steps = names.filter_map(|step| {
-            let id = StepId { image: node.id.image.clone(), step };
-            let state = self.by_id.get(&id).map(|index| &self.states[*index])?;
-            let values = StepValues { status: state.life.status().as_str(), values: state.values.clone() };
-            Some((id.step, values))
-        });
-        Scope {
-            steps: steps.collect(),
-            env: self.plan.variables.clone(),
-            image: node.id.image.clone(),
-            failure: self.culprit(node).is_some(),
-            success,
-        }
+        let culprits = || node.dependencies.iter().filter_map(|edge| self.states[edge.node].culprit);
+        culprits().find(|index| self.status(*index) == Status::Failed).or_else(|| culprits().next())
     }
 
     /// A task came back.
     fn end(&mut self, index: usize, ended: Ended) {
         let state = &mut self.states[index];
-        (state.attempts, state.duration) = (ended.attempts, ended.duration);
+        (state.attempts, state.duration, state.resumed) = (ended.attempts, ended.duration, ended.resumed);
         match ended.result {
-            Ok(StepOutputs { values, tree }) => {
-                (state.values, state.tree) = (Arc::new(values), tree);
+            Ok(outputs) if ended.resumed => {
+                state.stamp = Some(ended.stamp);
+                self.facts.set(index, fact(Status::Succeeded, outputs));
+                state.life.change(Change::Resume, Event::Resumed);
+            }
+            Ok(outputs) => {
+                state.stamp = Some(ended.stamp);
+                self.facts.set(index, fact(Status::Succeeded, outputs));
                 let finished = Event::Finished { status: Status::Succeeded, duration: state.duration, error: None };
                 state.life.change(Change::Succeed, finished);
             }
             Err(error) => {
-                let stopped = error.kind == FaultKind::Cancelled && self.cancel.is_cancelled();
+                let group = self.groups[index].as_ref();
+                let told = self.cancel.is_cancelled() || group.and_then(Group::culprit).is_some();
+                let stopped = error.kind == FaultKind::Cancelled && told;
                 let change = if stopped { Change::Cancel } else { Change::Fail };
                 let diagnostic = error.pointer.as_deref().and_then(|pointer| {
                     let diagnostic = self.plan.parameter_error(index, pointer, &error.message)?;
@@ -263,6 +251,11 @@ impl<'a> Run<'a> {
     fn fault(&mut self, index: usize, change: Change, error: StepError, diagnostic: Option<Diagnostic>) {
         let state = &mut self.states[index];
         let status = if change == Change::Cancel { Status::Cancelled } else { Status::Failed };
+        let node = &self.plan.nodes[index];
+        if let Some(group) = self.groups[index].as_ref().filter(|_| status == Status::Failed) {
+            group.failed(&node.id.to_string());
+        }
+        self.facts.set(index, fact(status, StepOutputs::default()));
         state.fault = Some(StepFault { error: error.clone(), diagnostic });
         state.life.change(change, Event::Finished { status, duration: state.duration, error: Some(error) });
     }
@@ -270,7 +263,7 @@ impl<'a> Run<'a> {
     /// Frees what waited for this step alone.
     fn over(&mut self, index: usize, open: &mut VecDeque<usize>) {
         let node = &self.plan.nodes[index];
-        let own = match self.states[index].life.status() {
+        let own = match self.status(index) {
             Status::Failed => !node.step.continue_on_error,
             Status::Cancelled => true,
             _ => false,
@@ -286,26 +279,47 @@ impl<'a> Run<'a> {
     }
 
     fn results(self) -> Vec<StepResult> {
-        let states = self.states.into_iter().zip(&self.plan.nodes);
+        let nodes = self.plan.nodes.iter().enumerate();
+        let states = self.states.into_iter().zip(nodes);
         states
-            .map(|(state, node)| StepResult {
-                id: node.id.clone(),
-                status: state.life.status(),
-                tolerated: node.step.continue_on_error,
-                attempts: state.attempts,
-                duration: state.duration,
-                values: Arc::unwrap_or_clone(state.values),
-                tree: state.tree,
-                fault: state.fault,
-                skipped: state.skipped,
+            .map(|(state, (index, node))| {
+                let Fact { status, values, tree } = self.facts.get(index).clone();
+                StepResult {
+                    id: node.id.clone(),
+                    instance: node.instance.clone(),
+                    status,
+                    tolerated: node.step.continue_on_error,
+                    resumed: state.resumed,
+                    attempts: state.attempts,
+                    duration: state.duration,
+                    values: values.as_ref().clone(),
+                    tree,
+                    fault: state.fault,
+                    skipped: state.skipped,
+                    log: state.log.text(),
+                }
             })
             .collect()
     }
+}
+
+/// The same group for all instances of one matrix.
+fn groups(plan: &Plan) -> Vec<Option<Group>> {
+    let mut known = HashMap::new();
+    let groups = plan.nodes.iter().map(|node| {
+        let (key, matrix) = (node.group()?, node.step.matrix.as_ref()?);
+        Some(known.entry(key).or_insert_with(|| Group::new(matrix, node.step.continue_on_error)).clone())
+    });
+    groups.collect()
+}
+
+fn fact(status: Status, outputs: StepOutputs) -> Fact {
+    Fact { status, values: Arc::new(outputs.values), tree: outputs.tree }
 }
 
 /// The runner panicked. The panic's own message went to the panic hook.
 fn broke_down() -> Ended {
     let mut error = StepError::new(FaultKind::Failed, "the step broke down inside the host");
     error.hint = Some("this is a defect of the program: please report it".to_string());
-    Ended { result: Err(error), attempts: 1, duration: Duration::ZERO }
+    Ended { result: Err(error), attempts: 1, duration: Duration::ZERO, stamp: stamp(), resumed: false }
 }

@@ -1,6 +1,8 @@
 //! What the run loop needs from outside: somebody who does the work, somebody who watches.
 
 use super::cancel::Cancel;
+use super::journal::Journal;
+use super::log::StepLog;
 use super::status::{SkipReason, Status};
 use crate::parameters::SecretRef;
 use crate::plan::StepId;
@@ -14,12 +16,51 @@ use std::time::Duration;
 /// The tree of a step, opaque here: whoever makes it is the one who reads it.
 pub type Handle = Arc<dyn Any + Send + Sync>;
 
-/// Does the work of a step.
+/// Does the work of a step. Whoever can only run steps leaves the rest as it is: then nothing is known before a step
+/// runs, and none is spared when a flow is resumed.
 #[async_trait]
 pub trait Runner: Send + Sync + 'static {
     /// Runs one attempt. Called on a task of its own. When `call.cancel` is set it should end soon with
     /// [`FaultKind::Cancelled`]; if it does not, it is dropped.
     async fn run(&self, call: StepCall) -> Result<StepOutputs, StepError>;
+
+    /// What a call would do, found out without doing it: nothing may be run, sent or changed.
+    async fn preview(&self, _call: &StepCall) -> Preview {
+        Preview::Unknown("only running it can tell".to_string())
+    }
+
+    /// A text that is another whenever the call may do something else, for reasons that the call does not show: the
+    /// plugin's digest, the contents of its trees and of the files that it reads, the platform. None if that cannot be
+    /// told.
+    async fn fingerprint(&self, _call: &StepCall) -> Option<String> {
+        None
+    }
+
+    /// What a later process needs besides the values to have the result of a call, such as where its tree lies. None
+    /// if nothing can bring it back.
+    async fn save(&self, _call: &StepCall, outputs: &StepOutputs) -> Option<serde_json::Value> {
+        outputs.tree.is_none().then_some(serde_json::Value::Null)
+    }
+
+    /// The tree of what was saved; the error is that something of the result is no longer there.
+    async fn restore(&self, _call: &StepCall, saved: &serde_json::Value) -> Result<Option<Handle>, Gone> {
+        if saved.is_null() { Ok(None) } else { Err(Gone) }
+    }
+}
+
+/// Something of an earlier result is no longer there, so that the step has to be done again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+/// What a call would do.
+#[derive(Debug, Clone)]
+pub enum Preview {
+    /// Nothing: its result is there.
+    Hit(StepOutputs),
+    /// It would run. Why, in words that follow "as": `the file main.c has changed`.
+    Miss(String),
+    /// That cannot be told. Why.
+    Unknown(String),
 }
 
 /// One attempt at one step.
@@ -35,12 +76,34 @@ pub struct StepCall {
     pub secrets: Vec<SecretRef>,
     /// The tree of the step that `in` names; None without `in`.
     pub input: Option<Handle>,
+    /// The trees of the steps that `inputs` names, by the names that the plugin knows them under.
+    pub inputs: Vec<(String, Handle)>,
     /// Which attempt, from 1.
     pub attempt: u32,
     /// How long it may take; kept by the run loop.
     pub timeout: Option<Duration>,
+    /// Takes what the step says, for reports.
+    pub log: StepLog,
     /// Set when time is up or the flow is cancelled.
     pub cancel: Cancel,
+}
+
+#[cfg(test)]
+impl StepCall {
+    pub(super) fn for_test(id: StepId, parameters: serde_json::Value) -> StepCall {
+        StepCall {
+            id,
+            uses: "fake".to_string(),
+            parameters,
+            secrets: Vec::new(),
+            input: None,
+            inputs: Vec::new(),
+            attempt: 1,
+            timeout: None,
+            log: StepLog::default(),
+            cancel: Cancel::new(),
+        }
+    }
 }
 
 impl fmt::Debug for StepCall {
@@ -51,6 +114,7 @@ impl fmt::Debug for StepCall {
             .field("parameters", &self.parameters)
             .field("secrets", &self.secrets)
             .field("input", &self.input.is_some())
+            .field("inputs", &self.inputs.iter().map(|(name, _)| name).collect::<Vec<_>>())
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
     }
@@ -155,6 +219,13 @@ pub enum Event {
         /// Why.
         reason: SkipReason,
     },
+    /// It succeeded in an earlier run, and nothing has changed since.
+    Resumed,
+    /// It succeeded, but a later run will not know.
+    NotKept {
+        /// Why.
+        reason: String,
+    },
     /// It is over: succeeded, failed or cancelled.
     Finished {
         /// How.
@@ -181,17 +252,30 @@ impl Observer for NoObserver {
 }
 
 /// How to run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RunOptions {
     /// How many steps run at a time, at least 1.
     pub parallelism: usize,
     /// How long a step that was told to stop may take to do so, and how long a `finally` or `always()` step may
     /// take once the flow is cancelled.
     pub grace: Duration,
+    /// Where the results of steps are kept, so that a later run need not do them again, and where those of an earlier
+    /// run are found. None keeps and finds nothing.
+    pub journal: Option<Arc<dyn Journal>>,
+}
+
+impl fmt::Debug for RunOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunOptions")
+            .field("parallelism", &self.parallelism)
+            .field("grace", &self.grace)
+            .field("journal", &self.journal.is_some())
+            .finish()
+    }
 }
 
 impl Default for RunOptions {
     fn default() -> RunOptions {
-        RunOptions { parallelism: 4, grace: Duration::from_secs(10) }
+        RunOptions { parallelism: 4, grace: Duration::from_secs(10), journal: None }
     }
 }

@@ -3,9 +3,11 @@
 use super::ports::{FaultKind, Handle, StepError};
 use super::status::{SkipReason, Status};
 use crate::diagnostic::Diagnostic;
+use crate::matrix::Instance;
 use crate::plan::StepId;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What came of the whole.
@@ -34,10 +36,15 @@ pub struct StepFault {
 pub struct StepResult {
     /// Which one.
     pub id: StepId,
+    /// The values of its matrix that it ran for.
+    #[serde(rename = "matrix", serialize_with = "instance")]
+    pub instance: Option<Arc<Instance>>,
     /// How it ended.
     pub status: Status,
     /// Its failure does not count.
     pub tolerated: bool,
+    /// An earlier run has done it.
+    pub resumed: bool,
     /// How often it was tried.
     pub attempts: u32,
     /// From the start of the first attempt to the end of the last, waiting between them included.
@@ -51,6 +58,13 @@ pub struct StepResult {
     pub fault: Option<StepFault>,
     /// Why it did not run.
     pub skipped: Option<SkipReason>,
+    /// The last of what it said.
+    #[serde(skip)]
+    pub log: String,
+}
+
+fn instance<S: Serializer>(instance: &Option<Arc<Instance>>, serializer: S) -> Result<S::Ok, S::Error> {
+    instance.as_deref().serialize(serializer)
 }
 
 impl fmt::Debug for StepResult {

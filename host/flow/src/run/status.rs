@@ -8,6 +8,7 @@
 //!    ▼                  │                 │
 //! Skipped               └─── Pausing ◄────┘
 //!
+//! Waiting ── resume ──► Succeeded
 //! Waiting, Queued, Running, Pausing ── fail ────► Failed
 //! Waiting, Queued, Running, Pausing ── cancel ──► Cancelled
 //! ```
@@ -44,6 +45,7 @@ pub(crate) enum Change {
     Start,
     Pause,
     Succeed,
+    Resume,
     Fail,
     Skip,
     Cancel,
@@ -56,6 +58,8 @@ impl Status {
             (Status::Waiting | Status::Pausing, Change::Ready) => Status::Queued,
             (Status::Queued, Change::Start) => Status::Running,
             (Status::Running, Change::Pause) => Status::Pausing,
+            // An earlier run has done it.
+            (Status::Waiting, Change::Resume) => Status::Succeeded,
             (Status::Running, Change::Succeed) => Status::Succeeded,
             (Status::Waiting, Change::Skip) => Status::Skipped,
             // Whoever works on a step may break down at any time.
@@ -127,8 +131,16 @@ mod tests {
         Status::Skipped,
         Status::Cancelled,
     ];
-    const CHANGES: [Change; 7] =
-        [Change::Ready, Change::Start, Change::Pause, Change::Succeed, Change::Fail, Change::Skip, Change::Cancel];
+    const CHANGES: [Change; 8] = [
+        Change::Ready,
+        Change::Start,
+        Change::Pause,
+        Change::Succeed,
+        Change::Resume,
+        Change::Fail,
+        Change::Skip,
+        Change::Cancel,
+    ];
 
     #[test]
     fn what_is_over_never_changes_and_what_is_not_can_always_be_cancelled() {

@@ -1,9 +1,10 @@
 //! A runner that does what the parameters of a step say, and an observer that writes down what happens.
+#![allow(dead_code, reason = "every file of tests uses another part of it")]
 
 use async_trait::async_trait;
 use cooperage_flow::{
-    Cancel, Event, FaultKind, FlowFile, NoImageDependencies, Observer, ParseOptions, Plan, RunOptions, Runner, Source,
-    StepCall, StepError, StepId, StepOutputs, run,
+    Cancel, Event, FaultKind, FlowFile, Gone, Handle, NoImageDependencies, Observer, ParseOptions, Plan, Preview,
+    RunOptions, Runner, Source, StepCall, StepError, StepId, StepOutputs, run,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -37,6 +38,12 @@ struct Orders {
     panic: bool,
     out: Map<String, Value>,
     tree: Option<String>,
+    /// What it says.
+    say: Option<String>,
+    /// What a look at it tells: `hit`, `miss` or nothing.
+    preview: Option<String>,
+    /// What it is is not known.
+    vague: bool,
 }
 
 /// Keeps every call.
@@ -45,12 +52,26 @@ pub struct Fake {
     calls: Mutex<Vec<StepCall>>,
     running: AtomicUsize,
     most: AtomicUsize,
+    /// Stands for the files of the project.
+    pub files: Mutex<String>,
+    /// Trees that can no longer be restored.
+    pub lost: Mutex<Vec<String>>,
 }
 
 impl Fake {
+    /// Every call, in their order.
+    pub fn calls(&self) -> Vec<StepCall> {
+        self.calls.lock().unwrap().clone()
+    }
+
     /// The last call of a step.
     pub fn call(&self, step: &str) -> StepCall {
         self.calls.lock().unwrap().iter().rfind(|call| call.id.step == step).unwrap().clone()
+    }
+
+    /// The steps that were run, in their order.
+    pub fn ran(&self) -> Vec<String> {
+        self.calls.lock().unwrap().iter().map(|call| call.id.to_string()).collect()
     }
 
     /// How many steps ran at a time, at most.
@@ -69,10 +90,44 @@ impl Runner for Fake {
         self.running.fetch_sub(1, Ordering::SeqCst);
         result
     }
+
+    async fn preview(&self, call: &StepCall) -> Preview {
+        let orders: Orders = serde_json::from_value(call.parameters.clone()).unwrap();
+        match orders.preview.as_deref() {
+            Some("hit") => Preview::Hit(outputs(orders)),
+            Some("miss") => Preview::Miss("it was never done".to_string()),
+            _ => Preview::Unknown("nobody looked".to_string()),
+        }
+    }
+
+    async fn fingerprint(&self, call: &StepCall) -> Option<String> {
+        let orders: Orders = serde_json::from_value(call.parameters.clone()).unwrap();
+        let name = |tree: &Handle| tree.downcast_ref::<String>().unwrap().clone();
+        let trees: Vec<_> = call.input.iter().map(name).chain(call.inputs.iter().map(|(_, tree)| name(tree))).collect();
+        (!orders.vague).then(|| format!("{} {trees:?}", self.files.lock().unwrap()))
+    }
+
+    async fn save(&self, _: &StepCall, outputs: &StepOutputs) -> Option<Value> {
+        let name = |tree: &Handle| Value::String(tree.downcast_ref::<String>().unwrap().clone());
+        Some(outputs.tree.as_ref().map_or(Value::Null, name))
+    }
+
+    async fn restore(&self, _: &StepCall, saved: &Value) -> Result<Option<Handle>, Gone> {
+        let name = saved.as_str().map(str::to_string);
+        match name {
+            Some(name) if self.lost.lock().unwrap().contains(&name) => Err(Gone),
+            name => Ok(name.map(|name| Arc::new(name) as _)),
+        }
+    }
+}
+
+fn outputs(orders: Orders) -> StepOutputs {
+    StepOutputs { values: orders.out, tree: orders.tree.map(|tree| Arc::new(tree) as _) }
 }
 
 async fn obey(call: &StepCall) -> Result<StepOutputs, StepError> {
     let orders: Orders = serde_json::from_value(call.parameters.clone()).unwrap();
+    call.log.write(orders.say.clone().unwrap_or_default().as_bytes());
     if orders.ms > 0 && orders.stubborn {
         sleep(Duration::from_millis(orders.ms)).await;
     } else if orders.ms > 0 {
@@ -82,7 +137,7 @@ async fn obey(call: &StepCall) -> Result<StepOutputs, StepError> {
         }
     }
     assert!(!orders.panic, "told to panic");
-    if let Some(message) = orders.fail.filter(|_| orders.times.is_none_or(|times| call.attempt <= times)) {
+    if let Some(message) = orders.fail.clone().filter(|_| orders.times.is_none_or(|times| call.attempt <= times)) {
         let kind = if orders.refuse { FaultKind::Refused } else { FaultKind::Failed };
         let mut error = StepError::new(kind, message);
         error.retryable = orders.retryable;
@@ -90,7 +145,7 @@ async fn obey(call: &StepCall) -> Result<StepOutputs, StepError> {
         error.pointer = orders.pointer;
         return Err(error);
     }
-    Ok(StepOutputs { values: orders.out, tree: orders.tree.map(|tree| Arc::new(tree) as _) })
+    Ok(outputs(orders))
 }
 
 /// Writes down what happens, each line with the time.
@@ -109,6 +164,8 @@ impl Observer for Log {
                 format!("retrying in {}s: {error}", delay.as_secs())
             }
             Event::Skipped { reason } => format!("skipped: {reason}"),
+            Event::Resumed => "resumed".to_string(),
+            Event::NotKept { reason } => format!("not kept: {reason}"),
             Event::Finished { status, error: None, .. } => status.to_string(),
             Event::Finished { status, error: Some(error), .. } => format!("{status}: {error}"),
         };
@@ -120,17 +177,16 @@ impl Observer for Log {
 fn sorted(log: &str, plan: &Plan) -> String {
     let mut lines: Vec<&str> = log.lines().collect();
     lines.sort_by_key(|line| {
-        let mut words = line.split(' ');
-        let time: u64 = words.next().unwrap().parse().unwrap();
-        let step = words.next().unwrap();
-        (time, plan.nodes.iter().position(|node| node.id.to_string() == step))
+        let (time, rest) = line.split_once(' ').unwrap();
+        let time: u64 = time.parse().unwrap();
+        (time, plan.nodes.iter().position(|node| rest.starts_with(&format!("{} ", node.id))))
     });
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// Options with a short grace.
 pub fn options() -> RunOptions {
-    RunOptions { parallelism: 4, grace: Duration::from_secs(2) }
+    RunOptions { parallelism: 4, grace: Duration::from_secs(2), journal: None }
 }
 
 /// A file with these steps at the top level.
@@ -174,9 +230,12 @@ pub async fn play_with(steps: &str, options: RunOptions, cancel_after: Option<Du
     later.abort();
     let mut text = sorted(&log.text.lock().unwrap(), &plan);
     for call in log.fake.calls.lock().unwrap().iter() {
-        if let Some(tree) = call.input.as_ref().and_then(|tree| tree.downcast_ref::<String>()) {
+        let name = |tree: &Handle| tree.downcast_ref::<String>().unwrap().clone();
+        let named = call.inputs.iter().map(|(input, tree)| format!("{input}={}", name(tree)));
+        let trees: Vec<String> = call.input.iter().map(name).chain(named).collect();
+        if !trees.is_empty() {
             let line = format!("{} started {}", call.id, call.attempt);
-            text = text.replace(&line, &format!("{line} on {tree}"));
+            text = text.replace(&line, &format!("{line} on {}", trees.join(" ")));
         }
     }
     writeln!(text, "{:?}", result.outcome).unwrap();

@@ -1,0 +1,58 @@
+//! What a later run must know to spare a step that succeeded: what it worked on, and whether its result is still there.
+
+use cooperage_flow::{Gone, Handle, StepCall, StepOutputs};
+use cooperage_solve::{Cancel, Selection, Tree};
+use cooperage_store::{Digest, Platform};
+use serde_json::{Value, json};
+
+use super::{Steps, split};
+
+impl Steps {
+    /// The plugin, the platform, and the content of all trees that the step gets. The flow file and the reports are
+    /// left out where the step gets the project: they change from run to run, and what the step does with the first is
+    /// in its parameters.
+    pub(super) async fn fingerprint_of(&self, call: &StepCall) -> Option<String> {
+        let ready = self.session.plugins.load(&call.uses).await.ok()?;
+        let (host, _) = split(&call.parameters);
+        let context = host.get("context").and_then(Value::as_str);
+        let build = self.build(call, context, Cancel::new().ok()?);
+        let options = build.options();
+        let mut parts = vec![
+            ready.plugin.digest().to_string(),
+            Platform::host().to_string(),
+            format!("{:?} {:?}", options.epoch, options.network),
+        ];
+        let whole = Selection::default();
+        let main = match (&call.input, context) {
+            (None, None) => Selection { exclude: self.own_files.clone(), ..Selection::default() },
+            _ => whole.clone(),
+        };
+        let named = call.inputs.iter().map(|(name, _)| (name.as_str(), whole.clone()));
+        for (name, selection) in std::iter::once(("", main)).chain(named) {
+            let tree = Tree::context(name, selection);
+            parts.push(format!("{name} {}", build.digest(&tree).await.ok()?));
+        }
+        Some(parts.join("\n"))
+    }
+
+    /// An image lies in the store under its digest; values alone need nothing.
+    pub(super) async fn saved(&self, call: &StepCall, outputs: &StepOutputs) -> Option<Value> {
+        if outputs.tree.is_some() {
+            return None;
+        }
+        let ready = self.session.plugins.load(&call.uses).await.ok()?;
+        Some(if ready.plugin.roles().builder { json!({ "image": outputs.values.get("digest")? }) } else { Value::Null })
+    }
+
+    /// Fails if the image is no longer there.
+    pub(super) fn restored(&self, saved: &Value) -> Result<Option<Handle>, Gone> {
+        let Some(image) = saved.get("image").and_then(Value::as_str) else {
+            return if saved.is_null() { Ok(None) } else { Err(Gone) };
+        };
+        let digest: Digest = image.parse().map_err(|_| Gone)?;
+        match self.options.store.blobs().size(&digest) {
+            Ok(Some(_)) => Ok(None),
+            _ => Err(Gone),
+        }
+    }
+}
