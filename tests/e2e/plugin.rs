@@ -6,7 +6,7 @@ use crate::support::registry::{Kind, Registry};
 use crate::support::{COOP, Machine, have, tool};
 
 /// A first-party plugin as a file; to the host it is a stranger's then.
-fn component(name: &str) -> PathBuf {
+pub fn component(name: &str) -> PathBuf {
     let target = Path::new(COOP).ancestors().nth(2).unwrap();
     target.join("plugins/wasm32-wasip2/release").join(format!("cooperage_plugin_{name}.wasm"))
 }
@@ -20,8 +20,17 @@ fn bundled_plugins_are_listed_with_their_roles() {
     let Some(machine) = machine(&[]) else { return };
     let listed = machine.ok(&["plugin", "ls", "--output", "json"]).json();
     let roles: Vec<_> = listed.as_array().unwrap().iter().map(|p| format!("{} {}", p["name"], p["roles"])).collect();
-    let expected =
-        [r#""dockerfile" ["builder"]"#, r#""oci" ["registry"]"#, r#""push" ["task"]"#, r#""script" ["task"]"#];
+    let expected = [
+        r#""docker" ["builder","task","registry"]"#,
+        r#""dockerfile" ["builder"]"#,
+        r#""ftp" ["task","source","registry"]"#,
+        r#""git" ["task","source"]"#,
+        r#""http" ["task","source"]"#,
+        r#""kubernetes" ["task"]"#,
+        r#""oci" ["registry"]"#,
+        r#""push" ["task"]"#,
+        r#""script" ["task"]"#,
+    ];
     assert_eq!(roles, expected);
     let text = machine.ok(&["plugin", "ls"]).stdout;
     assert!(text.contains("Builds images from Dockerfiles"), "{text}");
@@ -85,19 +94,31 @@ fn a_builder_from_a_registry_builds_after_it_was_allowed_to() {
     let reference = format!("oci://{name}");
     let refused = machine.fails(&["build", "context", "--builder", &reference], 3);
     refused.says(&[&reference, "RUN instructions run processes"]);
-    // The line that the refusal shows is the one that helps.
-    let line = line_of(&refused.stderr);
-    assert!(line.contains("allow: { run: true }"), "{line}");
-    let line = line.replace(&format!("{{ {reference}: {{ "), &format!("{{ theirs: {{ from: '{reference}', "));
-    machine.configure(&line);
+    // The lines that the refusal shows are the ones that help.
+    let allow = |line: String| {
+        let own = format!("plugins: {{ {reference}: {{ allow: {{ ");
+        line.strip_prefix(&own).and_then(|line| line.strip_suffix(" } } }")).expect("a line to write").to_owned()
+    };
+    let allowed: Vec<String> = lines_of(&refused.stderr).into_iter().map(allow).collect();
+    assert_eq!(allowed, ["run: true", "sources: [\"**\"]"]);
+    machine.configure(&format!(
+        "plugins: {{ theirs: {{ from: '{reference}', allow: {{ {} }} }} }}",
+        allowed.join(", ")
+    ));
     assert_eq!(machine.build("context", &["--builder", "theirs"]), own);
 }
 
 /// What a refusal says is to be written.
-fn line_of(message: &str) -> String {
+fn lines_of(message: &str) -> Vec<String> {
     let words = message.split_whitespace().filter(|word| !matches!(*word, "|" | "│")).collect::<Vec<_>>().join(" ");
-    let (_, rest) = words.split_once("write `").unwrap_or_else(|| panic!("no line in:\n{message}"));
-    rest.split_once('`').unwrap().0.to_owned()
+    let lines: Vec<String> =
+        words.split("write `").skip(1).map(|rest| rest.split_once('`').unwrap().0.to_owned()).collect();
+    assert!(!lines.is_empty(), "no line in:\n{message}");
+    lines
+}
+
+fn line_of(message: &str) -> String {
+    lines_of(message).remove(0)
 }
 
 #[test]

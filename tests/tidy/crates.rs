@@ -78,3 +78,28 @@ fn dependencies_are_found_in_every_form() {
         [target.'cfg(unix)'.dev-dependencies]\ncooperage-b = { path = \"b\" }\n[dependencies.cooperage-c]\npath = \"c\"\n";
     assert_eq!(dependencies(manifest), ["cooperage-a", "cooperage-b", "cooperage-c"]);
 }
+
+/// The strings between two marks of a text.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> Vec<&'a str> {
+    text.split(from).skip(1).filter_map(|rest| rest.split(to).next()).collect()
+}
+
+#[test]
+fn the_table_of_sources_is_what_the_bundled_plugins_serve() {
+    let mut served = Vec::new();
+    for file in files(&["src/lib.rs"]).iter().filter(|file| file.path.starts_with("plugins/")) {
+        let roles = between(&file.text, "cooperage_sdk::plugin!(", ")").concat();
+        if roles.split([':', ',']).any(|role| role.trim() == "source") {
+            let name = file.path.split('/').nth(1).unwrap();
+            served.extend(between(&file.text, ".provides(\"", "\")").into_iter().map(|url| format!("{url} {name}")));
+        }
+    }
+    served.sort();
+    let sources = std::fs::read_to_string(crate::repository::root().join("host/cli/src/sources.rs")).unwrap();
+    let table = between(&sources, "BUNDLED", "];")[0].to_owned();
+    let rows = table.lines().filter_map(|line| line.trim().strip_prefix("(\"")?.strip_suffix("\"),"));
+    let mut rows: Vec<_> = rows.map(|row| row.replace("\", \"", " ")).collect();
+    rows.sort();
+    assert!(!rows.is_empty());
+    assert_eq!(rows, served, "BUNDLED in host/cli/src/sources.rs says what the plugins' `provides` say");
+}

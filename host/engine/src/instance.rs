@@ -32,6 +32,8 @@ pub(crate) struct State {
     /// Where TCP may go.
     pub tcp: Vec<crate::grants::TcpRule>,
     client: crate::http::Client,
+    /// Where TLS was first begun with a host: that place's trust is meant for all of its connections.
+    pub tls_ports: std::collections::HashMap<String, u16>,
     pub limits: Limits,
     pub memory: MemoryLimiter,
     pub plugin: Arc<str>,
@@ -97,6 +99,7 @@ pub(crate) fn store(engine: &Engine, context: &CallContext, setup: Setup<'_>) ->
         sockets,
         tcp,
         client: config.http.clone(),
+        tls_ports: std::collections::HashMap::new(),
         memory: MemoryLimiter::new(&limits),
         plugin: setup.plugin.clone(),
         grants: context.grants.clone(),

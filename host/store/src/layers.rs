@@ -173,7 +173,7 @@ impl Layers {
         }
         let _lock = self.lock(&id)?;
         self.attach(diff_id, blob, || {
-            let (toc, found) = self.table(blob)?;
+            let (toc, found) = self.table(blob, blob.digest == *diff_id)?;
             let what = || format!("the layer {}", blob.digest);
             match found.filter(|found| found != diff_id) {
                 Some(actual) => Err(Error::DigestMismatch { what: what(), expected: *diff_id, actual }),
@@ -205,7 +205,7 @@ impl Layers {
             self.ingest(digest, &blob)?;
             return Ok(LayerId(*digest));
         }
-        let (toc, diff_id) = self.table(&blob)?;
+        let (toc, diff_id) = self.table(&blob, false)?;
         let failed = || fault::io("reading", what());
         let diff_id = diff_id.ok_or_else(|| failed()(io::Error::other("no digest was made")))?;
         let _lock = self.lock(&LayerId(diff_id))?;
@@ -229,11 +229,12 @@ impl Layers {
         self.keep(&id, table()?, meta)
     }
 
-    /// Reads the blob of a layer through: its table of contents, and its diff id.
-    fn table(&self, blob: &Descriptor) -> Result<(Toc, Option<Digest>)> {
+    /// Reads the blob of a layer through: its table of contents, and its diff id unless `known` says that the digest of
+    /// the blob, which was checked when it came, is the diff id too.
+    fn table(&self, blob: &Descriptor, known: bool) -> Result<(Toc, Option<Digest>)> {
         let file = self.blob(blob)?;
         let most = self.inner.limits.unpacked_from(blob.size);
-        decode::stream(file, most, true, |stream| archive::table(stream, Names::Layer, self.inner.limits))
+        decode::stream(file, most, !known, |stream| archive::table(stream, Names::Layer, self.inner.limits))
             .map_err(fault::io("reading", format!("the layer {}", blob.digest)))
     }
 

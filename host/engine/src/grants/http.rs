@@ -109,7 +109,7 @@ impl Scope for HttpScope {
     fn missing(&self, granted: &Self) -> Option<Value> {
         let covered = |rule: &&Rule| !granted.rules.iter().any(|there| narrower(rule, there).is_some());
         let mut items: Vec<Value> = self.rules.iter().filter(covered).map(|rule| json!(rule.to_string())).collect();
-        if self.any && granted.rules.is_empty() {
+        if self.any && !granted.any && granted.rules.is_empty() {
             items.push(json!("https://HOST"));
         }
         if self.registry && !granted.registry {

@@ -159,7 +159,7 @@ impl Scope for TcpScope {
     fn missing(&self, granted: &Self) -> Option<Value> {
         let open = |rule: &&TcpRule| !granted.rules.iter().any(|there| rule.narrower(there).is_some());
         let mut items: Vec<Value> = self.rules.iter().filter(open).map(|rule| json!(rule.to_string())).collect();
-        if self.any && granted.rules.is_empty() {
+        if self.any && !granted.any && granted.rules.is_empty() {
             items.push(json!("HOST:PORT"));
         }
         if self.registry && !granted.registry {

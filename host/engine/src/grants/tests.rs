@@ -166,6 +166,13 @@ fn sources_by_url() {
 }
 
 #[test]
+fn a_wish_for_any_place_is_met_where_nothing_is_restricted() {
+    let asked = [request("http", json!("*")), request("tcp", json!("*"))];
+    let missing = |allowed: &Scopes| ungranted("p", &asked, allowed, &Scopes::everything()).unwrap().len();
+    assert_eq!((missing(&Scopes::everything()), missing(&Scopes::default())), (0, 2));
+}
+
+#[test]
 fn redirections_need_the_request() {
     assert!(grants(&[request("http", json!("redirects"))], json!({}), json!({})).0.http.redirects());
     assert!(!grants(&[request("http", json!("https://a.example"))], json!({}), json!({})).0.http.redirects());

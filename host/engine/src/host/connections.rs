@@ -86,7 +86,9 @@ impl connections::HostConnection for State {
             let message = format!("the connection is to {}, and not to {name}", connection.host);
             return answer(Err(Error::new(ErrorKind::Denied, message)));
         }
-        match client.start_tls(tcp, &name, connection.port, connection.connect).await {
+        // Protocols such as FTP open further connections on ports that nobody can configure trust for.
+        let port = *self.tls_ports.entry(name.clone()).or_insert(connection.port);
+        match client.start_tls(tcp, &name, port, connection.connect).await {
             Ok(stream) => {
                 connection.stream = Stream::Tls(Box::new(stream));
                 Ok(Ok(()))

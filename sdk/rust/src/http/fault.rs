@@ -66,8 +66,11 @@ pub(super) fn of_stream(error: StreamError, url: &Url) -> Option<Error> {
         StreamError::Closed => None,
         StreamError::LastOperationFailed(error) => Some(match types::http_error_code(&error) {
             Some(code) => of_code(&code, url),
-            None => Error::unavailable(format!("the connection to {} broke", url.authority()))
-                .because(error.to_debug_string()),
+            None => {
+                // The host may put a backtrace of its own below the reason.
+                let reason = error.to_debug_string().lines().next().unwrap_or_default().to_owned();
+                Error::unavailable(format!("the connection to {} broke", url.authority())).because(reason)
+            }
         }),
     }
 }
