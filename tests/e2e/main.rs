@@ -7,12 +7,14 @@
 
 mod build;
 mod cache;
+mod chain;
 mod death;
 mod docker;
 mod dockerfile;
 mod errors;
 mod flow;
 mod ftp;
+mod git;
 mod http;
 mod kubernetes;
 mod outputs;

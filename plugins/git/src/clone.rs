@@ -205,7 +205,7 @@ impl<W: Write> Cloning<'_, W> {
             At { url: &url, reference: &Reference::Commit(id), target: &target, subdirectory: &submodule.subdirectory };
         let (_, _, tree) = self.repository(&at, &submodule.prefix, depth).map_err(|error| match error.kind {
             ErrorKind::Denied if error.hint.is_none() => error.hint(format!(
-                "if it may be fetched, name its host as `hosts: [\"{}\"]`; or {leave_out}",
+                "if it may be fetched, name its host in the step as `hosts: [\"{}\"]`; or {leave_out}",
                 origin(&url)
             )),
             _ => error,

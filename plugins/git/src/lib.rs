@@ -33,8 +33,10 @@ struct Git;
 impl Plugin for Git {
     fn describe() -> Description {
         Description::new("git", env!("CARGO_PKG_VERSION"), "Brings files out of git repositories over HTTP")
-            .asks(Capability::named("http", "to fetch the repository that the step or the URL names"))
-            .asks(Capability::http(["*"], "to fetch submodules from other hosts, and to follow redirects to them"))
+            .asks(Capability::named(
+                "http",
+                "to fetch the repository that the step or the URL names, and submodules from hosts that the step names",
+            ))
             .asks(Capability::named("secrets", "to log in with the credentials that the step names"))
             .asks(Capability::secrets(
                 ["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"],

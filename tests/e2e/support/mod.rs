@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod engine;
 pub mod ftp;
+pub mod git;
 pub mod image;
 pub mod processes;
 pub mod registry;

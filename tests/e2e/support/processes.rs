@@ -124,7 +124,8 @@ impl Machine {
         for name in names("layers") {
             assert!(hexadecimal(&name) || name == ".locks", "a stray layer: {name}");
         }
-        let known = ["blobs", "cache", "flows", "images.db", "images.db-shm", "images.db-wal", "layers", "lease", "work"];
+        let known =
+            ["blobs", "cache", "flows", "images.db", "images.db-shm", "images.db-wal", "layers", "lease", "work"];
         for name in names("") {
             assert!(known.contains(&name.as_str()), "{name} in the store");
         }
