@@ -61,8 +61,8 @@ pub struct Download<'c, 'a> {
     ended: bool,
     tries: Tries,
     text: FromNetwork,
-    /// What `read` has no room for.
-    rest: Vec<u8>,
+    /// What `read` had no room for, and how much of it was given since.
+    rest: (Vec<u8>, usize),
 }
 
 impl<'c, 'a> Download<'c, 'a> {
@@ -93,7 +93,7 @@ impl<'c, 'a> Download<'c, 'a> {
             ended: false,
             tries,
             text: FromNetwork::default(),
-            rest: Vec::new(),
+            rest: (Vec::new(), 0),
         })
     }
 
@@ -240,12 +240,14 @@ impl<'c, 'a> Download<'c, 'a> {
 
 impl io::Read for Download<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.rest.is_empty() && !buffer.is_empty() {
-            self.rest = self.chunk(buffer.len())?;
+        if self.rest.1 == self.rest.0.len() && !buffer.is_empty() {
+            // As much as there is: what little room the caller has at times would make many small reads.
+            self.rest = (self.chunk(CHUNK)?, 0);
         }
-        let length = self.rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.rest[..length]);
-        self.rest.drain(..length);
+        let (bytes, given) = &mut self.rest;
+        let length = (bytes.len() - *given).min(buffer.len());
+        buffer[..length].copy_from_slice(&bytes[*given..*given + length]);
+        *given += length;
         Ok(length)
     }
 }
