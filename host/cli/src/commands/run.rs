@@ -49,9 +49,8 @@ pub(crate) fn run(app: &App, arguments: &args::Run) -> Result<(), Failure> {
     let steps = Arc::new(Steps::new(session, options, project, skip_push).with_own_files(own_files));
     if arguments.dry_run {
         let journal = journal.filter(|_| arguments.resume).map(|journal| journal as Arc<dyn Journal>);
-        let forecast = app.block_on(async {
-            Ok::<_, Failure>(cooperage_flow::forecast(&plan, steps.as_ref(), journal).await)
-        })?;
+        let forecast =
+            app.block_on(async { Ok::<_, Failure>(cooperage_flow::forecast(&plan, steps.as_ref(), journal).await) })?;
         let redactor = Redactor::new(&secrets);
         return match arguments.output {
             OutputFormat::Json => {
@@ -79,7 +78,7 @@ pub(crate) fn run(app: &App, arguments: &args::Run) -> Result<(), Failure> {
     let flow = arguments.file.display().to_string();
     let written = reports.write(&Run { flow: &flow, started, result: &result });
     if let Some(journal) = journal.filter(|_| result.outcome == Outcome::Succeeded) {
-        journal.clear()?;
+        journal.finish()?;
     }
     match report(&result, arguments.output) {
         Ok(()) => written,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cooperage_flow::StepLog;
-use cooperage_solve::{Event, Level, Observer, Outcome, Reporter, Step};
+use cooperage_solve::{Event, Level, Observer, Reporter, Step};
 
 /// A reporter for one step of a flow: everything goes on to `outer`, and what is said goes to `log` too.
 pub(super) fn listening(outer: &Reporter, log: StepLog) -> Reporter {
@@ -46,9 +46,6 @@ impl Observer for Listener {
                 self.outer.event(Event::Log { step, level, message });
             }
             Event::Finished { step, outcome } => {
-                if let Outcome::Failed(message) = &outcome {
-                    self.log.line(message);
-                }
                 if let Some(step) = steps.remove(&step.0) {
                     step.finish(outcome);
                 }
@@ -59,7 +56,7 @@ impl Observer for Listener {
 
 #[cfg(test)]
 mod tests {
-    use cooperage_solve::StepId;
+    use cooperage_solve::{Outcome, StepId};
 
     use super::*;
 
@@ -71,7 +68,7 @@ mod tests {
             self.0.lock().unwrap().push(match event {
                 Event::Started { step, parent, name } => format!("{} {parent:?} {name}", step.0),
                 Event::Output { step, .. } => format!("{} output", step.0),
-                Event::Finished { step, .. } => format!("{} over", step.0),
+                Event::Finished { step, outcome } => format!("{} {outcome:?}", step.0),
                 _ => "other".to_owned(),
             });
         }
@@ -88,10 +85,21 @@ mod tests {
         two.output(b"said");
         two.finish(Outcome::Failed("why".to_owned()));
         drop(one);
+        inner.log(Level::Info, "also said");
         inner.log(Level::Debug, "not for reports");
         first.finish(Outcome::Done);
-        let expected = ["1 None outer", "2 None one", "3 Some(StepId(2)) two", "3 output", "3 over", "2 over", "other", "1 over"];
+        let expected = [
+            "1 None outer",
+            "2 None one",
+            "3 Some(StepId(2)) two",
+            "3 output",
+            "3 Failed(\"why\")",
+            "2 Cancelled",
+            "other",
+            "other",
+            "1 Done",
+        ];
         assert_eq!(*seen.0.lock().unwrap(), expected);
-        assert_eq!(log.text(), "said\nwhy\n");
+        assert_eq!(log.text(), "said\nalso said\n");
     }
 }

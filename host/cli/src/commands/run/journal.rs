@@ -68,6 +68,14 @@ impl Files {
         })
     }
 
+    /// Drops all entries and the journal with them: the flow succeeded.
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
+        self.clear()?;
+        // Another process may have opened it meanwhile; an empty directory harms nobody.
+        let _ = std::fs::remove_dir(&self.directory);
+        Ok(())
+    }
+
     fn path(&self, step: &StepId) -> PathBuf {
         self.directory.join(Digest::of(step.key().as_bytes()).hex())
     }
@@ -79,8 +87,7 @@ impl Files {
 
     fn write(&self, path: &Path, text: &[u8]) -> std::io::Result<()> {
         let temporary = path.with_extension("new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(text)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;
@@ -152,6 +159,9 @@ mod tests {
         assert_eq!(journal.find(&two), None);
         journal.clear().unwrap();
         assert_eq!(journal.find(&one), None);
+        journal.keep(&one, &entry(&one, "4")).unwrap();
+        journal.finish().unwrap();
+        assert!(!journal.directory.exists());
     }
 
     #[test]

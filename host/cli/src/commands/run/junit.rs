@@ -31,7 +31,11 @@ pub(super) fn render(run: &Run<'_>) -> String {
     let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     let all: Vec<&StepResult> = run.result.steps.iter().collect();
     let counts = counts(&all);
-    line(&mut xml, 0, &format!("<testsuites name={} {counts} time=\"{}\">", quoted(run.flow), time(run.result.duration)));
+    line(
+        &mut xml,
+        0,
+        &format!("<testsuites name={} {counts} time=\"{}\">", quoted(run.flow), time(run.result.duration)),
+    );
     // The schema has times without a zone.
     let started = rfc3339(run.started).trim_end_matches('Z').to_owned();
     for (name, steps) in &suites {
@@ -47,10 +51,11 @@ fn suite(xml: &mut String, name: &str, steps: &[&StepResult], started: &str) {
     let name = quoted(name);
     line(xml, 1, &format!("<testsuite name={name} {counts} time=\"{}\" timestamp=\"{started}\">", time(duration)));
     for step in steps {
-        let id = step.id.instance.as_ref().map_or_else(
-            || step.id.step.clone(),
-            |label| format!("{} ({label})", step.id.step),
-        );
+        let id = step
+            .id
+            .instance
+            .as_ref()
+            .map_or_else(|| step.id.step.clone(), |label| format!("{} ({label})", step.id.step));
         let head = format!("<testcase name={} classname={name} time=\"{}\"", quoted(&id), time(step.duration));
         let verdict = verdict(step);
         if matches!(verdict, Verdict::Passed) && step.log.is_empty() {
@@ -169,7 +174,10 @@ mod tests {
 
     #[test]
     fn nothing_in_a_text_breaks_the_document() {
-        assert_eq!(text("a<b>&\"\u{1b}[31mred\u{1b}[0m\u{0}\u{8}\r\nx\ry"), "a&lt;b&gt;&amp;\"red\u{fffd}\u{fffd}\nx\ny");
+        assert_eq!(
+            text("a<b>&\"\u{1b}[31mred\u{1b}[0m\u{0}\u{8}\r\nx\ry"),
+            "a&lt;b&gt;&amp;\"red\u{fffd}\u{fffd}\nx\ny"
+        );
         assert_eq!(quoted("a\"b\n\t]]>"), "\"a&quot;b&#10;&#9;]]&gt;\"");
     }
 }
