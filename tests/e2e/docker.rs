@@ -92,13 +92,18 @@ fn dockerfiles_that_are_not_to_be_copied() {
     machine.write("app/.dockerignore", "left\n");
     let inline = "dockerfile_inline=FROM base:1\nCOPY . /app\n";
     build(&machine, "app", &["--set", inline, "-t", "inline:1"], 0).says(&["no file of the context"]);
+    let outside = Machine::write_to(machine.outside("Outside"), "FROM base:1\nCOPY . /app\n");
+    build(&machine, "app", &["-f", &outside.display().to_string(), "-t", "outside:1"], 0)
+        .says(&["no file of the context"]);
     if have(&["umoci"]) {
         let files = |image: &str| {
             let tree = machine.tree(image).into_iter();
             tree.filter_map(|entry| Some(entry.split_once(" /app/")?.1.to_owned())).collect::<Vec<_>>()
         };
         assert_eq!(files("hidden:1"), ["", "file = text"]);
-        assert!(!files("inline:1").iter().any(|file| file.contains("cooperage") || file.contains("ignore")));
+        for image in ["inline:1", "outside:1"] {
+            assert!(!files(image).iter().any(|file| file.contains("cooperage") || file.contains("ignore")), "{image}");
+        }
     }
     machine.dockerfile("app", "# syntax=docker/dockerfile:1\nFROM base:1\n");
     build(&machine, "app", &["--set", "builder=classic"], 0).says(&["classic builder"]);

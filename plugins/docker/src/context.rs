@@ -26,7 +26,7 @@ pub struct Recipe {
     pub dockerfile: String,
     /// Its text.
     pub text: String,
-    /// Whether the text came from the parameters.
+    /// Whether it is no file of the main context.
     pub inline: bool,
     /// Lines of the ignore file.
     pub ignore: Vec<String>,
@@ -41,35 +41,50 @@ pub struct Recipe {
 /// # Errors
 /// `not-found` if there is none, and those of the context.
 pub fn find(parameters: &Parameters) -> Result<Recipe> {
-    let context = |include: Vec<String>, exclude: &[String]| Tree::context("", &selection(include, exclude.to_vec()));
     if let Some(text) = &parameters.dockerfile_inline {
-        let ignore = read(&context(vec![IGNORE.to_owned()], &[])?, IGNORE)?.as_deref().map(lines).unwrap_or_default();
-        let (dockerfile, text) = (INLINE.to_owned(), text.clone());
-        return Ok(Recipe { dockerfile, text, inline: true, ignore, own_ignore: false, ignored: false });
+        return Ok(inline(text.clone(), main_ignore()?));
     }
     let wanted = match &parameters.dockerfile {
         Some(path) => vec![cleaned(path)?],
         None => DEFAULT_NAMES.map(str::to_owned).to_vec(),
     };
+    let name = parameters.dockerfile_context.as_deref().unwrap_or_default();
     let mut files: Vec<String> = wanted.iter().flat_map(|name| [name.clone(), format!("{name}{IGNORE}")]).collect();
     files.push(IGNORE.to_owned());
-    let tree = context(files, &[])?;
-    for name in &wanted {
-        let Some(text) = read(&tree, name)? else { continue };
-        let own = read(&tree, &format!("{name}{IGNORE}"))?;
+    let tree = Tree::context(name, &selection(files, Vec::new()))?;
+    for path in &wanted {
+        let Some(text) = read(&tree, path)? else { continue };
+        let own = read(&tree, &format!("{path}{IGNORE}"))?;
+        if !name.is_empty() {
+            let ignore = own.map_or_else(main_ignore, |own| Ok(lines(&own)))?;
+            return Ok(inline(text, ignore));
+        }
         let own_ignore = own.is_some();
         let ignore = match own {
             Some(own) => lines(&own),
             None => read(&tree, IGNORE)?.as_deref().map(lines).unwrap_or_default(),
         };
-        let left = || context(vec![name.clone()], &ignore)?.stat(&format!("/{name}"), true);
-        let ignored = !ignore.is_empty() && left()?.is_none();
-        return Ok(Recipe { dockerfile: name.clone(), text, inline: false, ignore, own_ignore, ignored });
+        let ignored = !ignore.is_empty() && {
+            let left = Tree::context("", &selection(vec![path.clone()], ignore.clone()))?;
+            left.stat(&format!("/{path}"), true)?.is_none()
+        };
+        return Ok(Recipe { dockerfile: path.clone(), text, inline: false, ignore, own_ignore, ignored });
     }
-    Err(Error::not_found(format!("the build context has no {}", wanted[0])).hint(match parameters.dockerfile {
+    let place = if name.is_empty() { "the build context".to_owned() } else { format!("the context {name}") };
+    Err(Error::not_found(format!("{place} has no {}", wanted[0])).hint(match parameters.dockerfile {
         Some(_) => "the path is relative to the context",
         None => "name the file with `dockerfile`, or the right context",
     }))
+}
+
+/// A Dockerfile that is no file of the main context.
+fn inline(text: String, ignore: Vec<String>) -> Recipe {
+    Recipe { dockerfile: INLINE.to_owned(), text, inline: true, ignore, own_ignore: false, ignored: false }
+}
+
+fn main_ignore() -> Result<Vec<String>> {
+    let tree = Tree::context("", &selection(vec![IGNORE.to_owned()], Vec::new()))?;
+    Ok(read(&tree, IGNORE)?.as_deref().map(lines).unwrap_or_default())
 }
 
 impl Recipe {

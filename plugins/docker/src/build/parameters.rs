@@ -13,6 +13,8 @@ pub struct Parameters {
     pub dockerfile: Option<String>,
     /// The text of a Dockerfile, instead of a file.
     pub dockerfile_inline: Option<String>,
+    /// Name of the context that has the Dockerfile; the main one by default.
+    pub dockerfile_context: Option<String>,
     /// Name of the stage to build; the last by default.
     pub target: Option<String>,
     /// Which builder of the engine works.
