@@ -36,6 +36,8 @@ pub struct Parameters {
     pub mode: Mode,
     /// `sha256:` and 64 hexadecimal digits: the file must have this digest.
     pub checksum: Option<String>,
+    /// What the file is called in the tree; by default as on the server.
+    pub filename: Option<String>,
     /// Seconds that each read and write may take; 60 by default.
     pub timeout: Option<u32>,
     /// How often to try again what broke; 3 by default.
@@ -118,6 +120,10 @@ pub fn fetch<W: Write>(
             return Ok(fetch.layer);
         }
         let (_, name) = paths::split(&path).ok_or_else(|| Error::invalid_input(format!("{shown} names no file")))?;
+        let name = parameters.filename.as_deref().unwrap_or(name);
+        if !paths::is_name(name) {
+            return Err(Error::invalid_input(format!("`filename` is {name:?}, which is no name of a file")));
+        }
         if let Some(checksum) = checksum {
             let download = Download::begin(client, &path, parameters.mode, None).map_err(missing);
             let kept = download

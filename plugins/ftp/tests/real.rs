@@ -290,6 +290,10 @@ fn sources() {
         let right = digest(b"three");
         let (version, files) = sourced(running, "d/e/f", json!({ "checksum": right })).unwrap();
         assert_eq!((version, files), (right, vec!["-rw-r--r-- f 5".to_owned()]));
+        let named = json!({ "filename": "other" });
+        assert_eq!(sourced(running, "d/e/f", named).unwrap().1, ["-rw-r--r-- other 5"]);
+        let outside = json!({ "filename": "../other" });
+        assert_eq!(kind(sourced(running, "d/e/f", outside)), Some(ErrorKind::InvalidInput));
         let wrong = json!({ "checksum": digest(b"one") });
         assert_eq!(kind(sourced(running, "d/e/f", wrong)), Some(ErrorKind::Conflict));
         let error: Error = sourced(running, "d/e", json!({})).unwrap_err();
