@@ -1,17 +1,22 @@
 //! Images as an engine hands them out: what its archive says belongs together, checked, in the store. Knows nothing of
 //! builds and registries.
 
-use cooperage_sdk::{Context, Descriptor, Error, Result};
+use std::rc::Rc;
+
+use cooperage_sdk::events::Step;
+use cooperage_sdk::{Context, Descriptor, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::archive::{Archive, put};
-use crate::edge::Edge;
+use crate::edge::{Body, Edge};
 use crate::engine::{Engine, Request};
-use crate::{known, names};
+use crate::{faults, known, names};
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The part of a digest that is shown: `sha256:` and as many digits as engines show.
+const SHORT: usize = 19;
 /// An index within an index within an index is no image.
 const DEEPEST: usize = 4;
 const MOST_MANIFESTS: usize = 1000;
@@ -99,7 +104,11 @@ impl Inspected {
 /// `not-found` if it has none of that name.
 pub fn inspect(engine: &Engine<'_>, name: &str) -> Result<Inspected> {
     let path = format!("/images/{}/json", names::check(name)?);
-    let image: Inspected = engine.ask(Request::get(path), &format!("the engine has no image {name}"))?;
+    let asked: Result<Inspected> = engine.ask(Request::get(path), &format!("cannot look {name} up in the engine"));
+    let image = asked.map_err(|error| match error.kind {
+        ErrorKind::NotFound => Error { message: format!("the engine has no image {name}"), ..error },
+        _ => error,
+    })?;
     if !names::is_digest(&image.id) {
         return Err(Error::internal(format!("the engine identifies {name} by {:?}, which is no digest", image.id)));
     }
@@ -115,10 +124,33 @@ pub fn fetch(engine: &Engine<'_>, image: &Inspected) -> Result<Image> {
         return Ok(known);
     }
     let what = format!("cannot take {} out of the engine", image.id);
+    let step = Rc::new(Step::new(format!("take {} out of the engine", &image.id[..SHORT])));
+    let taken = take(engine, image, &step, &what);
+    taken.inspect_err(|error| step.fail(error.context.first().unwrap_or(&error.message)))
+}
+
+fn take(engine: &Engine<'_>, image: &Inspected, step: &Rc<Step>, what: &str) -> Result<Image> {
     let answer = engine.send(Request::get(format!("/images/{}/get", image.id)).patient())?;
-    let answer = crate::faults::expect(answer, &what)?;
-    let archive = Archive::read(engine.edge(), answer.body).context(&what)?;
-    assemble(engine, &archive, &image.id).context(&what)
+    let answer = faults::expect(answer, what)?;
+    let body = Counted { body: answer.body, step: step.clone(), done: 0 };
+    let archive = Archive::read(engine.edge(), Box::new(body)).context(what)?;
+    assemble(engine, &archive, &image.id).context(what)
+}
+
+/// A body that shows how far it has come. Engines do not say how long it is.
+struct Counted {
+    body: Box<dyn Body>,
+    step: Rc<Step>,
+    done: u64,
+}
+
+impl Body for Counted {
+    fn chunk(&mut self, max: u32) -> Result<Vec<u8>> {
+        let bytes = self.body.chunk(max)?;
+        self.done += bytes.len() as u64;
+        self.step.bytes(self.done, None);
+        Ok(bytes)
+    }
 }
 
 fn assemble(engine: &Engine<'_>, archive: &Archive, id: &str) -> Result<Image> {
