@@ -154,7 +154,8 @@ impl Upload<'_> {
         // A lost answer leaves it open, and a temporary name is nobody else's.
         progress.begun |= announced.as_ref().err().is_none_or(|e| self.atomic && e.kind == ErrorKind::Unavailable);
         progress.sent = 0;
-        let mut data = client.once(|session| session.protect(announced?))?;
+        let announced = announced?;
+        let mut data = client.once(|session| session.protect(announced))?;
         let mut done = from;
         loop {
             let bytes = check_cancelled().and_then(|()| source.chunk(CHUNK)).inspect_err(|_| client.abandon())?;
