@@ -160,11 +160,16 @@ pub(crate) fn secrets(app: &App, specs: &[String]) -> Result<Secrets, Failure> {
 /// A build context: a directory, or a URL that a source plugin serves.
 pub(crate) fn context(text: &str) -> Result<Context, Failure> {
     if is_url(text) {
-        let request = SourceRequest::new(text);
-        let origin = Origin { name: format!("context {}", request.shown()), ..Origin::default() };
-        return Ok(Context::Tree(Tree::source(request, origin)));
+        return Ok(remote_context(text));
     }
     directory(Path::new(text)).map(Context::Directory)
+}
+
+/// What a URL brings as a build context.
+pub(crate) fn remote_context(url: &str) -> Context {
+    let request = SourceRequest::new(url);
+    let origin = Origin { name: format!("context {}", request.shown()), ..Origin::default() };
+    Context::Tree(Tree::source(request, origin))
 }
 
 /// A build context that must be a directory.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cooperage_store::{Descriptor, Platform};
 
-use crate::{Base, Build, Error, Tree};
+use crate::{Base, Build, Error, Redactor, Secrets, Tree};
 
 /// Where images come from. The implementation knows routing, credentials and registry plugins.
 #[async_trait]
@@ -205,6 +205,28 @@ impl Reporter {
             fn event(&self, _: Event) {}
         }
         Self::new(Arc::new(Nobody))
+    }
+
+    /// The same, with the values of secrets blacked out of names and messages. Output goes through a [`Redactor`] where it
+    /// comes from, since a value may be cut in two there.
+    pub fn without(&self, secrets: &Secrets) -> Self {
+        struct Redacting {
+            observer: Arc<dyn Observer>,
+            redactor: Redactor,
+        }
+        impl Observer for Redacting {
+            fn event(&self, mut event: Event) {
+                match &mut event {
+                    Event::Started { name: text, .. }
+                    | Event::Log { message: text, .. }
+                    | Event::Finished { outcome: Outcome::Failed(text), .. } => *text = self.redactor.text(text),
+                    Event::Progress { .. } | Event::Output { .. } | Event::Finished { .. } => {}
+                }
+                self.observer.event(event);
+            }
+        }
+        let observer = Arc::new(Redacting { observer: self.observer.clone(), redactor: Redactor::new(secrets) });
+        Self { observer, next: self.next.clone() }
     }
 
     /// Passes an event on.

@@ -26,8 +26,8 @@ pub(crate) fn run(app: &App, arguments: &args::Build) -> Result<(), Failure> {
     let started = Instant::now();
     let request = Request::resolve(app, arguments)?;
     let mode = if arguments.quiet { ProgressMode::Quiet } else { arguments.evaluation.progress };
-    let session =
-        app.session_with(progress::reporter(mode), arguments.evaluation.pull, BTreeMap::new(), Default::default())?;
+    let reporter = progress::reporter(mode).without(&request.secrets);
+    let session = app.session_with(reporter, arguments.evaluation.pull, BTreeMap::new(), Default::default())?;
     let contexts = request.contexts.clone();
     let options = evaluation::options(app, &session, &arguments.evaluation, contexts, request.secrets.clone())?;
     let build = Build::new(options);

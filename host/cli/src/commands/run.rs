@@ -38,10 +38,10 @@ pub(crate) fn run(app: &App, arguments: &args::Run) -> Result<(), Failure> {
     let plan = plan(&file, &project, &arguments.target)?;
     plan.check_outputs(&outputs::Bundled::new(app, &file)).map_err(|report| wrong(&report.to_string()))?;
     let reports = Reports::read(&arguments.report)?;
-    let reporter = progress::reporter(arguments.evaluation.progress);
+    let secrets = evaluation::secrets(app, &arguments.evaluation.secret)?;
+    let reporter = progress::reporter(arguments.evaluation.progress).without(&secrets);
     let named = plugins(&file);
     let session = app.session_with(reporter.clone(), arguments.evaluation.pull, named, routing(&file)?)?;
-    let secrets = evaluation::secrets(app, &arguments.evaluation.secret)?;
     let journal = journal(app, arguments, &secrets, &reporter)?;
     let options = evaluation::options(app, &session, &arguments.evaluation, BTreeMap::new(), secrets.clone())?;
     let skip_push = file.images.iter().filter(|image| image.push.skip).map(|image| image.name.value.clone()).collect();
