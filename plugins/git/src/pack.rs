@@ -58,6 +58,9 @@ pub struct Pack {
     by_id: HashMap<Id, Number>,
     cache: Cache,
     inflater: Inflater,
+    /// Bytes that all of this may take.
+    memory: u64,
+    /// Bytes that were decompressed.
     work: u64,
 }
 
@@ -77,6 +80,7 @@ impl Pack {
             by_id: HashMap::new(),
             cache: Cache::default(),
             inflater: Inflater::new(),
+            memory: MEMORY,
             work: 0,
         }
     }
@@ -173,15 +177,10 @@ impl Pack {
     /// Makes room for so many bytes of content beside the pack.
     fn room_for(&mut self, wanted: u64) -> Result<()> {
         let fixed = self.bytes.len() as u64 + self.entries.len() as u64 * ENTRY;
-        if fixed.saturating_add(wanted) > MEMORY {
-            return Err(Error::limit(format!(
-                "the repository takes more memory than the plugin has: {} MiB of objects, and one that needs {} MiB",
-                fixed >> 20,
-                wanted >> 20
-            ))
-            .hint("clone it with git itself in a `script` step, or split it"));
+        if fixed.saturating_add(wanted) > self.memory {
+            return Err(too_large());
         }
-        self.cache.shrink(MEMORY - fixed - wanted);
+        self.cache.shrink(self.memory - fixed - wanted);
         Ok(())
     }
 
@@ -193,6 +192,15 @@ impl Pack {
         }
         Ok(())
     }
+}
+
+fn too_large() -> Error {
+    Error::limit(format!(
+        "the objects of the repository take more than the {} MiB of memory that there are",
+        MEMORY >> 20
+    ))
+    .because("they are kept compressed, and what is made of them one by one")
+    .hint("clone it with git itself in a `script` step, or split it")
 }
 
 /// Reads content that others read, too.

@@ -7,7 +7,7 @@ use cooperage_sdk::{Error, Result};
 use sha1::{Digest, Sha1};
 
 use super::bytes::Bytes;
-use super::{Entry, Known, Number, Pack};
+use super::{Entry, Known, Number, Pack, too_large};
 use crate::id::{self, Hasher, Id, Kind};
 
 /// Larger files are never in memory as a whole, unless a delta makes them.
@@ -35,6 +35,7 @@ pub fn receive(pack: &mut Pack, source: &mut dyn Source, arrived: &mut Arrived<'
     Receiver {
         source,
         arrived,
+        memory: pack.memory,
         at: 0,
         hashed: 0,
         checksum: Sha1::new(),
@@ -48,6 +49,8 @@ pub fn receive(pack: &mut Pack, source: &mut dyn Source, arrived: &mut Arrived<'
 struct Receiver<'a, 'c> {
     source: &'a mut dyn Source,
     arrived: &'a mut Arrived<'c>,
+    /// Bytes that the pack may have.
+    memory: u64,
     /// Where the next object begins.
     at: usize,
     /// How far the checksum has come.
@@ -133,7 +136,7 @@ impl Receiver<'_, '_> {
                 hasher.update(piece);
                 Ok(())
             };
-            let mut more = |bytes: &mut Bytes| pull(self.source, bytes);
+            let mut more = |bytes: &mut Bytes| pull(self.source, bytes, pack.memory);
             pack.inflater.pieces(&mut pack.bytes, &mut self.at, size, &mut more, &mut take)?;
             hasher.finish()?
         } else {
@@ -162,7 +165,7 @@ impl Receiver<'_, '_> {
     fn inflate(&mut self, pack: &mut Pack, size: u64) -> Result<Vec<u8>> {
         pack.room_for(size)?;
         pack.spend(size)?;
-        let mut more = |bytes: &mut Bytes| pull(self.source, bytes);
+        let mut more = |bytes: &mut Bytes| pull(self.source, bytes, pack.memory);
         // There is room for it, so it fits a `usize`.
         pack.inflater.whole(&mut pack.bytes, &mut self.at, size as usize, &mut more)
     }
@@ -243,7 +246,7 @@ impl Receiver<'_, '_> {
     fn read(&mut self, bytes: &mut Bytes, out: &mut [u8]) -> Result<()> {
         for byte in out {
             while bytes.from(self.at).is_empty() {
-                pull(self.source, bytes)?;
+                pull(self.source, bytes, self.memory)?;
             }
             *byte = bytes.from(self.at)[0];
             self.at += 1;
@@ -261,14 +264,14 @@ impl Receiver<'_, '_> {
     }
 }
 
-/// Gets at least one more byte.
-fn pull(source: &mut dyn Source, bytes: &mut Bytes) -> Result<()> {
+/// Gets at least one more byte, unless there are too many already.
+fn pull(source: &mut dyn Source, bytes: &mut Bytes, memory: u64) -> Result<()> {
     let before = bytes.len();
     while bytes.len() == before {
         let next = source.next()?.ok_or_else(|| Error::unavailable("the server ended the pack in the middle"))?;
         bytes.push(next);
     }
-    Ok(())
+    if bytes.len() as u64 > memory { Err(too_large()) } else { Ok(()) }
 }
 
 fn corrupt(why: &str) -> Error {

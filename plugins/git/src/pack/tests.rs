@@ -208,6 +208,34 @@ fn work_has_an_end() {
 }
 
 #[test]
+fn a_pack_that_is_too_large_is_not_kept() {
+    struct Endless {
+        next: Vec<u8>,
+        block: Vec<u8>,
+        sent: u64,
+    }
+    impl Source for Endless {
+        fn next(&mut self) -> Result<Option<&[u8]>> {
+            if self.sent > 0 {
+                self.next.clone_from(&self.block);
+            }
+            self.sent += self.next.len() as u64;
+            assert!(self.sent < 10 << 20, "read on after the end of memory");
+            Ok(Some(&self.next))
+        }
+    }
+    // A file of blocks that are stored as they are: 65,535 bytes each, never the last.
+    let mut block = vec![0, 0xff, 0xff, 0, 0];
+    block.resize(5 + 0xffff, b'x');
+    let head = Packer::new().lying(BLOB, 2 << 30, b"", b"\x78\x01").finish();
+    let head = head[..head.len() - id::LENGTH].to_vec();
+    let mut source = Endless { next: head, block, sent: 0 };
+    let mut pack = Pack { memory: 9 << 20, ..Pack::new() };
+    let error = receive(&mut pack, &mut source, &mut |_, _| Ok(())).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Limit, "{error:?}");
+}
+
+#[test]
 fn large_files_are_read_in_pieces() {
     let large: Vec<u8> = (0..9 << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let bytes = Packer::new().object(BLOB, &large).finish();
