@@ -1,13 +1,15 @@
-//! Runs a script in an image, as a step of a flow: the step's input is copied to the working directory, and what is
-//! there afterwards is the step's tree.
+//! Runs a script in an image, as a step of a flow: the step's input is copied to the working directory, further inputs
+//! are mounted, and what is in the working directory afterwards is the step's tree.
 
+mod parameters;
 mod plan;
 
 use cooperage_sdk::images;
 use cooperage_sdk::prelude::*;
 use cooperage_sdk::trees::{CopyOptions, Mount, Origin};
 
-use plan::{Parameters, Plan, Wanted};
+use parameters::Parameters;
+use plan::{Plan, Wanted};
 
 /// An output is a value of a flow, not a file to keep.
 const LARGEST_OUTPUT: u64 = 1 << 20;
@@ -25,7 +27,8 @@ impl Task for Script {
     type Parameters = Parameters;
 
     fn run(request: TaskRequest<Parameters>) -> Result<Outputs> {
-        let wanted = Wanted::new(&request.parameters)?;
+        let named = request.inputs.iter().map(|(name, _)| name.clone()).filter(|name| !name.is_empty()).collect();
+        let wanted = Wanted::new(&request.parameters, named)?;
         let base = images::resolve_one(&request.parameters.image, None)?;
         let plan = Plan::new(wanted, &base.config_value()?);
 
@@ -40,7 +43,7 @@ impl Task for Script {
             let options = CopyOptions { owner: plan.owner.clone(), ..CopyOptions::default() };
             tree = tree.copy(input, &["/".to_owned()], &format!("{}/", plan.workdir), &options, &origin);
         }
-        let mounts: Vec<Mount> = plan.mounts.iter().map(to_mount).collect();
+        let mounts: Vec<Mount> = plan.mounts.iter().map(|mount| to_mount(mount, &request)).collect();
         let done = tree.run(&plan.process, &mounts, &Origin::new(&plan.name));
 
         let mut outputs = Outputs::new();
@@ -50,8 +53,8 @@ impl Task for Script {
                 .map_err(|_| Error::invalid_input(format!("output {name}: {path} is not text in UTF-8")))?;
             outputs = outputs.value(name, plan::trimmed(&text));
         }
-        let origin = Origin::new(format!("take {}", plan.workdir));
-        let contents = [plan::literal(&plan.workdir)];
+        let origin = Origin::new(format!("take {}", plan.result));
+        let contents = [plan::literal(&plan.result)];
         let result = Tree::scratch().copy(&done, &contents, "/", &CopyOptions::default(), &origin);
         Ok(outputs.tree(result))
     }
@@ -67,11 +70,18 @@ fn output_fault(error: Error, name: &str, path: &str) -> Error {
     error
 }
 
-fn to_mount(mount: &plan::Mount) -> Mount<'static> {
-    let made = match &mount.kind {
+fn to_mount<'a>(mount: &plan::Mount, request: &'a TaskRequest<Parameters>) -> Mount<'a> {
+    let mut made = match &mount.kind {
         plan::Kind::Cache { identity } => Mount::cache(&mount.target, identity),
         plan::Kind::Secret { name } => Mount::secret(&mount.target, name),
+        plan::Kind::Tmpfs => Mount::tmpfs(&mount.target),
+        plan::Kind::Input { name } => match request.named_input(name) {
+            Some(tree) => Mount::bind(&mount.target, tree, ""),
+            // The plan has an input only for a tree that is there.
+            None => Mount::tmpfs(&mount.target),
+        },
     };
+    made.read_only = mount.read_only;
     mount.options.iter().fold(made, |made, (name, value)| made.option(*name, value))
 }
 

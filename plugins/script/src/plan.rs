@@ -1,108 +1,28 @@
 //! From parameters and the configuration of an image to one process with its mounts. It knows neither trees nor the
 //! host.
 
-use std::collections::BTreeMap;
-
 use cooperage_sdk::trees::{Network, Process};
 use cooperage_sdk::{Error, Result};
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::Value;
+
+use crate::parameters::{NetworkChoice, Parameters, Sharing};
 
 const WORKDIR: &str = "/workspace";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const SECRETS: &str = "/run/secrets";
-
-/// A script, and the image that it runs in. Either `run` or `args` says what is run.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Parameters {
-    /// The image to run in.
-    pub image: String,
-    /// The script, run by `shell`.
-    pub run: Option<String>,
-    /// A program and its arguments, run without a shell.
-    pub args: Option<Vec<String>>,
-    /// What runs the script, which becomes its last argument; `/bin/sh -e -c` by default.
-    pub shell: Option<Vec<String>>,
-    /// Environment variables, beside those of the image.
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    /// The working directory: the input is copied there, and what is there afterwards is the result. By default that
-    /// of the image, or `/workspace` if that is the root.
-    pub workdir: Option<String>,
-    /// `user[:group]`, by default that of the image.
-    pub user: Option<String>,
-    /// What the script may reach.
-    #[serde(default)]
-    pub network: NetworkChoice,
-    /// Directories that last from run to run.
-    #[serde(default)]
-    pub caches: Vec<Cache>,
-    /// Secrets that the script sees.
-    #[serde(default)]
-    pub secrets: Vec<Secret>,
-    /// Values for later steps: each is the text of the file at this path, relative to the working directory.
-    #[serde(default)]
-    pub outputs: BTreeMap<String, String>,
-}
-
-/// What a script may reach.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum NetworkChoice {
-    /// What the user chose for this run.
-    #[default]
-    Default,
-    /// Nothing.
-    None,
-    /// What the host reaches.
-    Host,
-}
-
-/// A directory that lasts from run to run.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Cache {
-    /// Where the script sees it; relative to the working directory.
-    pub path: String,
-    /// Caches with the same identity are the same directory; by default the path.
-    pub id: Option<String>,
-    /// Whether several scripts may use it at once.
-    #[serde(default)]
-    pub sharing: Sharing,
-}
-
-/// Who may use a cache at the same time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Sharing {
-    /// Everybody.
-    #[default]
-    Shared,
-    /// Everybody has their own.
-    Private,
-    /// One after the other.
-    Locked,
-}
-
-/// A secret, as a file or as an environment variable.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Secret {
-    /// Its name.
-    pub name: String,
-    /// The file that the script finds it in; by default `/run/secrets/<name>`, unless `env` is there.
-    pub path: Option<String>,
-    /// The environment variable that the script finds it in.
-    pub env: Option<String>,
-}
+const INPUTS: &str = "/inputs";
 
 /// Parameters that make sense together.
 #[derive(Debug)]
 pub struct Wanted<'a> {
     parameters: &'a Parameters,
     args: Vec<String>,
+    /// Limits and the like, as the contract has them.
+    options: Vec<(String, String)>,
+    /// Sizes of the directories in memory.
+    sizes: Vec<Option<u64>>,
+    /// Names of the trees beside the main one.
+    inputs: Vec<String>,
 }
 
 /// What to run.
@@ -120,6 +40,8 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// Names and absolute paths.
     pub outputs: Vec<(String, String)>,
+    /// The directory that becomes the step's tree.
+    pub result: String,
 }
 
 /// A mount.
@@ -129,6 +51,8 @@ pub struct Mount {
     pub kind: Kind,
     /// Where; absolute, or empty for a secret that is an environment variable only.
     pub target: String,
+    /// Whether the script may only read.
+    pub read_only: bool,
     /// Options of the contract.
     pub options: Vec<(&'static str, String)>,
 }
@@ -146,14 +70,21 @@ pub enum Kind {
         /// Which.
         name: String,
     },
+    /// A tree that another step gave.
+    Input {
+        /// Under which name.
+        name: String,
+    },
+    /// An empty directory in memory.
+    Tmpfs,
 }
 
 impl<'a> Wanted<'a> {
-    /// Checks what the schema cannot say.
+    /// Checks what the schema cannot say. `inputs` are the names of the trees beside the main one.
     ///
     /// # Errors
     /// `invalid-input`.
-    pub fn new(parameters: &'a Parameters) -> Result<Self> {
+    pub fn new(parameters: &'a Parameters, inputs: Vec<String>) -> Result<Self> {
         let wrong = |why: String| Err(Error::invalid_input(why));
         let Parameters { run, args, shell, env, workdir, secrets, outputs, .. } = parameters;
         let args = match (run, args) {
@@ -186,15 +117,64 @@ impl<'a> Wanted<'a> {
         if let Some((name, _)) = outputs.iter().find(|(name, path)| name.is_empty() || path.is_empty()) {
             return wrong(format!("output {name:?} needs a name and a path"));
         }
-        Ok(Self { parameters, args })
+        if let Some(name) = parameters.inputs.keys().find(|name| !inputs.contains(name)) {
+            let message = format!("`inputs` says where {name:?} goes, but the step has no input of that name");
+            return Err(Error::invalid_input(message)
+                .hint(format!("name the step that it comes from beside `with`: `inputs: {{ {name}: STEP }}`")));
+        }
+        let modes = parameters.caches.iter().map(|cache| &cache.mode);
+        let mut modes = modes.chain(secrets.iter().map(|secret| &secret.mode)).flatten();
+        if let Some(mode) = modes.find(|mode| !u32::from_str_radix(mode, 8).is_ok_and(|bits| bits <= 0o7777)) {
+            return wrong(format!("{mode:?} are not octal permission bits"));
+        }
+        let sizes = parameters.tmpfs.iter().map(|tmpfs| tmpfs.size.as_ref().map(|size| size.bytes(&tmpfs.path)));
+        Ok(Self {
+            parameters,
+            args,
+            options: options(parameters)?,
+            sizes: sizes.map(Option::transpose).collect::<Result<_>>()?,
+            inputs,
+        })
     }
+}
+
+/// Limits and the like, as the contract has them: bytes, processors, processes, milliseconds.
+fn options(parameters: &Parameters) -> Result<Vec<(String, String)>> {
+    let limits = &parameters.limits;
+    let mut options = Vec::new();
+    let mut set = |name: &str, value: String| options.push((name.to_owned(), value));
+    if let Some(hostname) = &parameters.hostname {
+        set("hostname", hostname.clone());
+    }
+    if let Some(size) = &parameters.shm_size {
+        set("shm-size", size.bytes("shm_size")?.to_string());
+    }
+    if let Some(memory) = &limits.memory {
+        set("memory", memory.bytes("memory")?.to_string());
+    }
+    if let Some(cpus) = limits.cpus {
+        if !(0.01..=100_000.0).contains(&cpus) {
+            return Err(Error::invalid_input(format!("cpus: {cpus} is not a number of processors")));
+        }
+        set("cpus", cpus.to_string());
+    }
+    if let Some(pids) = limits.pids {
+        if pids == 0 {
+            return Err(Error::invalid_input("pids: a script is at least one process"));
+        }
+        set("pids", pids.to_string());
+    }
+    if let Some(timeout) = &limits.timeout {
+        set("timeout", timeout.milliseconds("timeout")?.to_string());
+    }
+    Ok(options)
 }
 
 impl Plan {
     /// With what the image's configuration says where the parameters say nothing.
     #[must_use]
     pub fn new(wanted: Wanted, config: &Value) -> Self {
-        let Wanted { parameters, args } = wanted;
+        let Wanted { parameters, args, options, sizes, inputs } = wanted;
         let config = &config["config"];
         let text = |name: &str| config[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let workdir = match &parameters.workdir {
@@ -209,6 +189,8 @@ impl Plan {
         process.env = environment(config, parameters);
         process.cwd.clone_from(&workdir);
         process.user.clone_from(&user);
+        process.options = options;
+        process.stdin = parameters.stdin.clone().unwrap_or_default().into_bytes();
         process.network = match parameters.network {
             NetworkChoice::Default => Network::Default,
             NetworkChoice::None => Network::None,
@@ -218,10 +200,11 @@ impl Plan {
         Self {
             name: format!("run {}", title(parameters)),
             // A script that may not write to its own input could do little.
+            mounts: mounts(parameters, &workdir, is_root(&user), &inputs, &sizes),
             owner: Some(user).filter(|user| !user.is_empty()),
             process,
-            mounts: mounts(parameters, &workdir),
             outputs: outputs.collect(),
+            result: absolute(&workdir, parameters.result.as_deref().unwrap_or_default()),
             workdir,
         }
     }
@@ -245,7 +228,28 @@ fn environment(config: &Value, parameters: &Parameters) -> Vec<(String, String)>
     env
 }
 
-fn mounts(parameters: &Parameters, workdir: &str) -> Vec<Mount> {
+/// Whether a user is the one that every file is open to.
+fn is_root(user: &str) -> bool {
+    matches!(user.split(':').next().unwrap_or_default(), "" | "0" | "root")
+}
+
+fn mounts(parameters: &Parameters, workdir: &str, root: bool, inputs: &[String], sizes: &[Option<u64>]) -> Vec<Mount> {
+    // What root makes is closed to others, and only the host knows which number a user has.
+    let mode = |wanted: &Option<String>, open: &str| {
+        let mode = wanted.clone().or_else(|| (!root).then(|| open.to_owned()));
+        mode.map(|mode| ("mode", mode))
+    };
+    let inputs = inputs.iter().map(|name| {
+        let target = match parameters.inputs.get(name) {
+            Some(path) => absolute(workdir, path),
+            None => format!("{INPUTS}/{name}"),
+        };
+        Mount { kind: Kind::Input { name: name.clone() }, target, read_only: false, options: Vec::new() }
+    });
+    let tmpfs = parameters.tmpfs.iter().zip(sizes).map(|(tmpfs, size)| {
+        let options = size.iter().map(|size| ("size", size.to_string())).collect();
+        Mount { kind: Kind::Tmpfs, target: absolute(workdir, &tmpfs.path), read_only: false, options }
+    });
     let caches = parameters.caches.iter().map(|cache| {
         let target = absolute(workdir, &cache.path);
         let identity = cache.id.clone().unwrap_or_else(|| target.clone());
@@ -254,7 +258,9 @@ fn mounts(parameters: &Parameters, workdir: &str) -> Vec<Mount> {
             Sharing::Private => "private",
             Sharing::Locked => "locked",
         };
-        Mount { kind: Kind::Cache { identity }, target, options: vec![("sharing", sharing.to_owned())] }
+        let mut options = vec![("sharing", sharing.to_owned())];
+        options.extend(mode(&cache.mode, "0777"));
+        Mount { kind: Kind::Cache { identity }, target, read_only: cache.read_only, options }
     });
     let secrets = parameters.secrets.iter().map(|secret| {
         let target = match (&secret.path, &secret.env) {
@@ -263,10 +269,11 @@ fn mounts(parameters: &Parameters, workdir: &str) -> Vec<Mount> {
             (None, None) => format!("{SECRETS}/{}", secret.name),
         };
         let mut options = vec![("required", "true".to_owned())];
+        options.extend(mode(&secret.mode, "0444"));
         options.extend(secret.env.iter().map(|env| ("env", env.clone())));
-        Mount { kind: Kind::Secret { name: secret.name.clone() }, target, options }
+        Mount { kind: Kind::Secret { name: secret.name.clone() }, target, read_only: false, options }
     });
-    caches.chain(secrets).collect()
+    inputs.chain(tmpfs).chain(caches).chain(secrets).collect()
 }
 
 /// The first line of what is run.
@@ -333,7 +340,7 @@ mod tests {
 
     fn plan(value: Value, config: Value) -> Plan {
         let parameters = parameters(value);
-        Plan::new(Wanted::new(&parameters).unwrap(), &json!({ "config": config }))
+        Plan::new(Wanted::new(&parameters, Vec::new()).unwrap(), &json!({ "config": config }))
     }
 
     fn variable<'p>(plan: &'p Plan, name: &str) -> Option<&'p str> {
@@ -392,6 +399,7 @@ mod tests {
         let mount = |kind, target: &str, options: &[(&'static str, &str)]| Mount {
             kind,
             target: target.into(),
+            read_only: false,
             options: options.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
         };
         let cache = |identity: &str| Kind::Cache { identity: identity.into() };
@@ -411,6 +419,70 @@ mod tests {
     }
 
     #[test]
+    fn limits_are_those_of_the_contract() {
+        let plan = plan(
+            json!({
+                "run": "x", "stdin": "in", "hostname": "h", "shm_size": "1m", "result": "dist",
+                "limits": { "memory": "512m", "cpus": 1.5, "pids": 100, "timeout": "1.5m" },
+            }),
+            json!({}),
+        );
+        let options: Vec<_> =
+            plan.process.options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let expected = [
+            ("hostname", "h"),
+            ("shm-size", "1048576"),
+            ("memory", "536870912"),
+            ("cpus", "1.5"),
+            ("pids", "100"),
+            ("timeout", "90000"),
+        ];
+        assert_eq!(options, expected);
+        assert_eq!(plan.process.stdin, b"in");
+        assert_eq!(plan.result, "/workspace/dist");
+    }
+
+    #[test]
+    fn inputs_are_seen_where_the_flow_says() {
+        let parameters = parameters(json!({
+            "run": "x", "inputs": { "lib": "vendor/lib" }, "tmpfs": [{ "path": "/t", "size": "1k" }, { "path": "u" }],
+        }));
+        let wanted = Wanted::new(&parameters, vec!["lib".into(), "docs".into()]).unwrap();
+        let plan = Plan::new(wanted, &json!({}));
+        let shown: Vec<_> = plan.mounts.iter().map(|mount| (mount.target.as_str(), &mount.kind)).collect();
+        let input = |name: &str| Kind::Input { name: name.into() };
+        let expected = [
+            ("/workspace/vendor/lib", input("lib")),
+            ("/inputs/docs", input("docs")),
+            ("/t", Kind::Tmpfs),
+            ("/workspace/u", Kind::Tmpfs),
+        ];
+        assert_eq!(shown, expected.each_ref().map(|(target, kind)| (*target, kind)));
+        assert_eq!(plan.mounts[2].options, [("size", "1024".to_owned())]);
+    }
+
+    #[test]
+    fn who_is_not_root_can_use_caches_and_secrets() {
+        let mounts = |user: &str| {
+            let all = json!({
+                "run": "x", "user": user, "secrets": [{ "name": "s" }, { "name": "t", "mode": "0440" }],
+                "caches": [{ "path": "/c", "read_only": true }],
+            });
+            let modes = plan(all, json!({})).mounts.into_iter().map(|mount| {
+                let mode = mount.options.iter().find(|(name, _)| *name == "mode");
+                (mount.read_only, mode.map(|(_, mode)| mode.clone()))
+            });
+            modes.collect::<Vec<_>>()
+        };
+        let own = Some("0440".to_owned());
+        for root in ["0", "root:staff", "0:0"] {
+            assert_eq!(mounts(root), [(true, None), (false, None), (false, own.clone())]);
+        }
+        let open = |mode: &str| Some(mode.to_owned());
+        assert_eq!(mounts("app"), [(true, open("0777")), (false, open("0444")), (false, own)]);
+    }
+
+    #[test]
     fn what_makes_no_sense_together() {
         for wrong in [
             json!({}),
@@ -423,8 +495,18 @@ mod tests {
             json!({ "run": "x", "env": { "A=B": "" } }),
             json!({ "run": "x", "secrets": [{ "name": "../a" }] }),
             json!({ "run": "x", "outputs": { "a": "" } }),
+            json!({ "run": "x", "inputs": { "a": "/a" } }),
+            json!({ "run": "x", "limits": { "memory": "much" } }),
+            json!({ "run": "x", "limits": { "cpus": 0 } }),
+            json!({ "run": "x", "limits": { "cpus": -1.5 } }),
+            json!({ "run": "x", "limits": { "pids": 0 } }),
+            json!({ "run": "x", "limits": { "timeout": "soon" } }),
+            json!({ "run": "x", "shm_size": "0" }),
+            json!({ "run": "x", "tmpfs": [{ "path": "/t", "size": "-1" }] }),
+            json!({ "run": "x", "caches": [{ "path": "/c", "mode": "rwx" }] }),
+            json!({ "run": "x", "secrets": [{ "name": "a", "mode": "99999" }] }),
         ] {
-            let error = Wanted::new(&parameters(wrong.clone())).unwrap_err();
+            let error = Wanted::new(&parameters(wrong.clone()), Vec::new()).unwrap_err();
             assert_eq!(error.kind, ErrorKind::InvalidInput, "{wrong}");
         }
     }
