@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use cooperage_engine::{BuildRequest, CallError, TaskRequest};
 use cooperage_flow::{FaultKind, Gone, Handle, ImageDependencies, Runner, StepCall, StepError, StepOutputs, StepView};
 use cooperage_solve::{Build, BuildOptions, Cancel, Context, Error, ErrorKind, Selection, Tree};
-use cooperage_store::{Platform, Reference};
+use cooperage_store::{Digest, Platform, Reference};
 use serde_json::{Map, Value, json};
 
 use crate::app::Session;
@@ -34,11 +34,13 @@ pub(crate) struct Steps {
     skip_push: BTreeSet<String>,
     /// Files of the project that no step is done again for, as lines of an ignore file.
     own_files: Vec<String>,
+    /// The content of the project, looked at once: a step that saw it change meanwhile is done again.
+    content: tokio::sync::OnceCell<Option<Digest>>,
 }
 
 impl Steps {
     pub(crate) fn new(session: Session, options: BuildOptions, project: PathBuf, skip_push: BTreeSet<String>) -> Self {
-        Self { session, options, project, skip_push, own_files: Vec::new() }
+        Self { session, options, project, skip_push, own_files: Vec::new(), content: tokio::sync::OnceCell::new() }
     }
 
     /// The same with files of the project that no step is done again for.

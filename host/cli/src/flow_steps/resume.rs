@@ -1,7 +1,7 @@
 //! What a later run must know to spare a step that succeeded: what it worked on, and whether its result is still there.
 
 use cooperage_flow::{Gone, Handle, StepCall, StepOutputs};
-use cooperage_solve::{Cancel, Selection, Tree};
+use cooperage_solve::{Build, Cancel, Selection, Tree};
 use cooperage_store::{Digest, Platform};
 use serde_json::{Value, json};
 
@@ -22,17 +22,20 @@ impl Steps {
             Platform::host().to_string(),
             format!("{:?} {:?}", options.epoch, options.network),
         ];
-        let whole = Selection::default();
         let main = match (&call.input, context) {
-            (None, None) => Selection { exclude: self.own_files.clone(), ..Selection::default() },
-            _ => whole.clone(),
+            (None, None) => self.project_content(&build).await,
+            _ => content(&build, "", Selection::default()).await,
         };
-        let named = call.inputs.iter().map(|(name, _)| (name.as_str(), whole.clone()));
-        for (name, selection) in std::iter::once(("", main)).chain(named) {
-            let tree = Tree::context(name, selection);
-            parts.push(format!("{name} {}", build.digest(&tree).await.ok()?));
+        parts.push(main?.to_string());
+        for (name, _) in &call.inputs {
+            parts.push(format!("{name} {}", content(&build, name, Selection::default()).await?));
         }
         Some(parts.join("\n"))
+    }
+
+    async fn project_content(&self, build: &Build) -> Option<Digest> {
+        let selection = Selection { exclude: self.own_files.clone(), ..Selection::default() };
+        *self.content.get_or_init(|| content(build, "", selection)).await
     }
 
     /// An image lies in the store under its digest; values alone need nothing.
@@ -55,4 +58,9 @@ impl Steps {
             _ => Err(Gone),
         }
     }
+}
+
+/// The content of a context; None if it cannot be read.
+async fn content(build: &Build, name: &str, selection: Selection) -> Option<Digest> {
+    build.digest(&Tree::context(name, selection)).await.ok()
 }

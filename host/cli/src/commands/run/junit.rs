@@ -174,10 +174,8 @@ mod tests {
 
     #[test]
     fn nothing_in_a_text_breaks_the_document() {
-        assert_eq!(
-            text("a<b>&\"\u{1b}[31mred\u{1b}[0m\u{0}\u{8}\r\nx\ry"),
-            "a&lt;b&gt;&amp;\"red\u{fffd}\u{fffd}\nx\ny"
-        );
+        assert_eq!(text("a<b>&\"\u{1b}[31mred\u{1b}[0m\u{0}\u{8}\r\nx\ry"), "a&lt;b&gt;&amp;\"red\nx\ny");
+        assert_eq!(text("\u{fffe}"), "\u{fffd}");
         assert_eq!(quoted("a\"b\n\t]]>"), "\"a&quot;b&#10;&#9;]]&gt;\"");
     }
 }
