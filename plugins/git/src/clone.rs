@@ -96,7 +96,10 @@ pub fn clone<W: Write>(
     if wanted.expected.is_some_and(|expected| expected != commit) {
         return Err(moved(wanted, &Ref { commit, ..target.clone() }, &target.commit.to_string()));
     }
-    info!("{} of {} is {commit}", target.name, wanted.url);
+    match &wanted.reference {
+        Reference::Commit(_) => info!("{} has {commit}", wanted.url),
+        named => info!("{named} of {} is {commit}", wanted.url),
+    }
     Ok(Cloned { commit, name: target.name.clone(), time: described.time, tree })
 }
 

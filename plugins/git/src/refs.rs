@@ -1,5 +1,7 @@
 //! From a name to a commit: which refs a server has, asked for by their beginnings, and which of them is meant.
 
+use std::fmt;
+
 use cooperage_sdk::{Error, Result};
 
 use crate::id::Id;
@@ -105,6 +107,16 @@ impl Reference {
             }
             _ if known.is_empty() => error,
             _ => error.hint(format!("its branches are {known}")),
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head => f.write_str("HEAD"),
+            Self::Commit(id) => id.fmt(f),
+            Self::Named(name) => f.write_str(name),
         }
     }
 }
