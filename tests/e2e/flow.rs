@@ -1,5 +1,6 @@
 //! Flow files: images that need each other, scripts, pushes, and what happens when a step fails.
 
+use crate::support::processes::{Running, eventually, with_command};
 use crate::support::registry::Registry;
 use crate::support::{Machine, ROOT, have, tool};
 
@@ -317,6 +318,33 @@ fn a_flow_goes_on_where_it_failed() {
     assert_eq!(steps(&fixed, &["--resume"], 0), ["succeeded true", "succeeded false", "succeeded false"]);
     // It succeeded: there is nothing to go on from.
     assert_eq!(steps(&fixed, &["--resume"], 0), ["succeeded false", "succeeded false", "succeeded false"]);
+}
+
+/// Killed as nothing can prevent; two processes at one flow; a changed context.
+#[test]
+fn a_killed_flow_goes_on_where_it_was() {
+    let Some(machine) = machine() else { return };
+    machine.dockerfile("one", "FROM base:1\nRUN echo one > /one\n");
+    machine.dockerfile("two", "FROM base:1\nRUN sleep 60734\n");
+    let flow = "
+version: 1
+flow:
+  one: { uses: dockerfile, matrix: { v: [1, 2] }, with: { context: one, labels: { v: '${{ matrix.v }}' } } }
+  two: { uses: dockerfile, needs: [one], with: { context: two } }
+";
+    machine.write("cooperage.yaml", flow);
+    let mut running = Running::start(machine.coop(&["run", "--progress", "plain"]), &machine.path("log"));
+    eventually("the second image is made", || !with_command("sleep\x0060734\0").is_empty());
+    machine.fails(&["run", "--resume"], 4).says(&["is being run by another process"]);
+    running.kill();
+    let plan = machine.ok(&["run", "--resume", "--dry-run", "--output", "json"]).json();
+    let expected: Vec<_> = plan["steps"].as_array().unwrap().iter().map(|step| step["expected"].clone()).collect();
+    assert_eq!(expected[..2], ["resumed", "resumed"], "{plan}");
+    machine.dockerfile("two", "FROM base:1\nRUN echo two > /two\n");
+    let result = machine.ok(&["run", "--resume", "--no-cache", "--output", "json"]).json();
+    let resumed: Vec<_> = result["steps"].as_array().unwrap().iter().map(|step| step["resumed"].clone()).collect();
+    assert_eq!(resumed, [true, true, false], "{result}");
+    eventually("what was killed is gone", || with_command("sleep\x0060734\0").is_empty());
 }
 
 #[test]
