@@ -1,9 +1,13 @@
 //! What can be typed. Raw values only: nothing here opens a file or asks a registry.
 
+mod run;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use run::Run;
 
 /// Builds container images with sandboxed WebAssembly plugins.
 #[derive(Debug, Parser)]
@@ -213,36 +217,6 @@ pub(crate) struct Build {
     /// Print nothing but the digest of the image
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    #[command(flatten)]
-    pub(crate) evaluation: Evaluation,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Run {
-    /// What to run: IMAGE, IMAGE:TAG, STEP or IMAGE:TAG/STEP [default: everything]
-    pub(crate) target: Vec<String>,
-    /// Flow file
-    #[arg(short, long, value_name = "FILE", default_value = "cooperage.yaml")]
-    pub(crate) file: PathBuf,
-    /// Show the plan, with what is cached and what would run, and run nothing
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Go on after a run of the same file and targets that failed or was stopped: steps that succeeded, and whose
-    /// parameters, files and predecessors are the same, are not run again
-    #[arg(long, visible_alias = "from-last")]
-    pub(crate) resume: bool,
-    /// Report to write, as junit=FILE or json=FILE; may be repeated
-    #[arg(long, value_name = "KIND=FILE")]
-    pub(crate) report: Vec<String>,
-    /// Variable for ${NAME} in the file, as NAME=VALUE; may be repeated
-    #[arg(long, value_name = "NAME=VALUE")]
-    pub(crate) var: Vec<String>,
-    /// How many steps run at a time
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) jobs: Option<usize>,
-    /// How the result is printed
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) output: OutputFormat,
     #[command(flatten)]
     pub(crate) evaluation: Evaluation,
 }
