@@ -44,7 +44,8 @@ impl Steps {
             return None;
         }
         let ready = self.session.plugins.load(&call.uses).await.ok()?;
-        Some(if ready.plugin.roles().builder { json!({ "image": outputs.values.get("digest")? }) } else { Value::Null })
+        let image = outputs.values.get("digest").filter(|_| ready.plugin.roles().builder);
+        Some(image.map_or(Value::Null, |digest| json!({ "image": digest })))
     }
 
     /// Fails if the image is no longer there.
