@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-wasip2";
-const PLUGINS: [&str; 9] =
-    ["docker", "dockerfile", "ftp", "git", "http", "kubernetes", "oci", "push", "script"];
+const PLUGINS: [&str; 9] = ["docker", "dockerfile", "ftp", "git", "http", "kubernetes", "oci", "push", "script"];
 
 fn main() {
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));

@@ -205,6 +205,63 @@ flow:
 }
 
 #[test]
+fn a_plan_tells_what_is_in_the_cache() {
+    let Some(machine) = machine() else { return };
+    machine.write("app/file", "1");
+    machine.dockerfile("app", "FROM base:1\nCOPY file /\nRUN cat /file > /copy\n");
+    let flow = "
+version: 1
+images:
+  acme/app:
+    tags:
+      '1':
+        flow:
+          make: { uses: script, with: { image: 'base:1', run: 'echo 1 > one', outputs: { one: one } } }
+          image: { uses: dockerfile, with: { context: app, build_args: { N: '${{ steps.make.one }}' } } }
+          send: { uses: push, with: { image: '${{ steps.image.digest }}', to: 'localhost:1/app:1' } }
+          other: { uses: script, in: make, with: { image: 'base:1', run: 'cat one' } }
+";
+    machine.write("cooperage.yaml", flow);
+    let expected = |args: &[&str]| -> Vec<String> {
+        let plan = machine.ok(&[&["run", "--dry-run", "--output", "json"], args].concat()).json();
+        let steps = plan["steps"].as_array().unwrap().iter();
+        let mut told: Vec<_> =
+            steps.map(|step| format!("{} {}", step["id"].as_str().unwrap(), step["expected"])).collect();
+        told.sort();
+        told.into_iter().map(|line| line.replace("acme/app:1/", "").replace('"', "")).collect()
+    };
+    let before = expected(&[]);
+    assert!(before.contains(&"make miss".to_owned()) && before.contains(&"send miss".to_owned()), "{before:?}");
+    machine.ok(&["run", "make", "image", "other"]);
+    assert_eq!(expected(&[]), ["image hit", "make hit", "other hit", "send miss"]);
+    machine.write("app/file", "2");
+    assert_eq!(expected(&[]), ["image miss", "make hit", "other hit", "send miss"]);
+    assert!(expected(&["--no-cache"]).iter().all(|line| !line.contains("hit")));
+}
+
+#[test]
+fn steps_that_gave_files_are_not_done_again_when_a_flow_goes_on() {
+    let Some(machine) = machine() else { return };
+    let flow = |last: &str| {
+        format!(
+            "
+version: 1
+flow:
+  make: {{ uses: script, with: {{ image: 'base:1', run: 'echo made > file; echo x >> /log/x; cat /log/x > count',
+          caches: [{{ path: /log }}], outputs: {{ count: count }} }} }}
+  use: {{ uses: script, in: make, with: {{ image: 'base:1', run: 'test \"$(cat file)\" = made; {last}' }} }}
+"
+        )
+    };
+    machine.write("cooperage.yaml", flow("exit 3"));
+    machine.fails(&["run"], 1);
+    machine.write("cooperage.yaml", flow("exit 0"));
+    let result = machine.ok(&["run", "--resume", "--no-cache", "--output", "json"]).json();
+    assert_eq!((&result["steps"][0]["resumed"], &result["steps"][1]["resumed"]), (&true.into(), &false.into()));
+    assert_eq!(result["steps"][0]["values"]["count"], "x", "it ran once");
+}
+
+#[test]
 fn a_script_gets_its_secrets_and_nobody_else_sees_them() {
     let Some(machine) = machine() else { return };
     machine.write("token", "hunter2-of-a-test");

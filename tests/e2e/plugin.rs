@@ -101,10 +101,8 @@ fn a_builder_from_a_registry_builds_after_it_was_allowed_to() {
     };
     let allowed: Vec<String> = lines_of(&refused.stderr).into_iter().map(allow).collect();
     assert_eq!(allowed, ["run: true", "sources: [\"**\"]"]);
-    machine.configure(&format!(
-        "plugins: {{ theirs: {{ from: '{reference}', allow: {{ {} }} }} }}",
-        allowed.join(", ")
-    ));
+    machine
+        .configure(&format!("plugins: {{ theirs: {{ from: '{reference}', allow: {{ {} }} }} }}", allowed.join(", ")));
     assert_eq!(machine.build("context", &["--builder", "theirs"]), own);
 }
 

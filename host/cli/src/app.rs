@@ -223,6 +223,13 @@ impl App {
         };
         routing.pull.extend(routes(&self.config.pull));
         routing.push.extend(routes(&self.config.push));
+        // The engine's own images, unless the user routes that name elsewhere.
+        let engine =
+            || Route { prefix: "docker.local".to_owned(), plugin: Some("docker".to_owned()), ..Route::default() };
+        if !self.config.registries.contains_key("docker.local") {
+            routing.pull.push(engine());
+            routing.push.push(engine());
+        }
         for (host, registry) in &self.config.registries {
             let list = if registry.insecure { &mut routing.insecure } else { &mut routing.secure };
             list.push(host.clone());

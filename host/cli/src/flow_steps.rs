@@ -1,6 +1,7 @@
 //! Does the steps of a flow: finds the plugin, hands it parameters and trees, and keeps what comes of it.
 
 mod log;
+mod preview;
 mod resume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +11,9 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use cooperage_engine::{BuildRequest, CallError, TaskRequest};
-use cooperage_flow::{FaultKind, Gone, Handle, ImageDependencies, Runner, StepCall, StepError, StepOutputs, StepView};
+use cooperage_flow::{
+    FaultKind, Gone, Handle, ImageDependencies, Preview, Runner, StepCall, StepError, StepOutputs, StepView,
+};
 use cooperage_solve::{Build, BuildOptions, Cancel, Context, Error, ErrorKind, Selection, Tree};
 use cooperage_store::{Digest, Platform, Reference};
 use serde_json::{Map, Value, json};
@@ -71,15 +74,9 @@ impl Steps {
 
     async fn builder(&self, call: &StepCall, ready: &Ready, cancel: Cancel) -> Result<StepOutputs, StepError> {
         let started = Instant::now();
-        let (host, parameters) = split(&call.parameters);
+        let (host, _) = split(&call.parameters);
         let build = self.build(call, host.get("context").and_then(Value::as_str), cancel);
-        let request = BuildRequest {
-            arguments: pairs(host.get("build_args")),
-            labels: pairs(host.get("labels")),
-            platforms: platforms(host.get("platforms"))?,
-            epoch: self.options.epoch.and_then(|epoch| u64::try_from(epoch).ok()),
-            ..BuildRequest::new(parameters, Platform::host())
-        };
+        let request = request(&self.options, call)?;
         let result = match self.session.plugins.build(ready, &build, request).await {
             Ok(images) => assemble(&build, images).await.map_err(fault),
             Err(error) => Err(call_fault(error)),
@@ -103,17 +100,20 @@ impl Steps {
 
     async fn task(&self, call: &StepCall, ready: &Ready, cancel: Cancel) -> Result<StepOutputs, StepError> {
         let build = self.build(call, None, cancel);
-        // Without `in` a task gets the project itself, as the main context.
-        let tree = Tree::context("", Selection::default());
-        let inputs = std::iter::once((String::new(), tree)).chain(inputs(call)).collect();
-        let request = TaskRequest { parameters: call.parameters.clone(), inputs };
-        let outputs = self.session.plugins.task(ready, &build, request).await.map_err(call_fault)?;
+        let outputs = self.session.plugins.task(ready, &build, Self::task_request(call)).await.map_err(call_fault)?;
         let tree = match outputs.tree {
             // A step is done when its tree is there, not when it is described.
             Some(tree) => Some(Arc::new(build.freeze(&tree).await.map_err(error_fault)?) as Handle),
             None => None,
         };
         Ok(StepOutputs { values: outputs.values.into_iter().collect(), tree })
+    }
+
+    fn task_request(call: &StepCall) -> TaskRequest {
+        // Without `in` a task gets the project itself, as the main context.
+        let tree = Tree::context("", Selection::default());
+        let inputs = std::iter::once((String::new(), tree)).chain(inputs(call)).collect();
+        TaskRequest { parameters: call.parameters.clone(), inputs }
     }
 }
 
@@ -133,7 +133,7 @@ impl Runner for Steps {
             }
         });
         let result = match self.session.plugins.load(&call.uses).await.map_err(fault) {
-            Ok(ready) if ready.plugin.roles().builder => self.builder(&call, &ready, cancel).await,
+            Ok(ready) if builds(&ready, &call.parameters) => self.builder(&call, &ready, cancel).await,
             Ok(ready) => self.task(&call, &ready, cancel).await,
             Err(error) => Err(error),
         };
@@ -144,6 +144,10 @@ impl Runner for Steps {
             Err(error) => cooperage_solve::Outcome::Failed(error.message.clone()),
         });
         result
+    }
+
+    async fn preview(&self, call: &StepCall) -> Preview {
+        self.preview_of(call).await
     }
 
     async fn fingerprint(&self, call: &StepCall) -> Option<String> {
@@ -157,6 +161,26 @@ impl Runner for Steps {
     async fn restore(&self, _: &StepCall, saved: &Value) -> Result<Option<Handle>, Gone> {
         self.restored(saved)
     }
+}
+
+/// What a step asks of a builder.
+fn request(options: &BuildOptions, call: &StepCall) -> Result<BuildRequest, StepError> {
+    let (host, parameters) = split(&call.parameters);
+    Ok(BuildRequest {
+        arguments: pairs(host.get("build_args")),
+        labels: pairs(host.get("labels")),
+        platforms: platforms(host.get("platforms"))?,
+        epoch: options.epoch.and_then(|epoch| u64::try_from(epoch).ok()),
+        ..BuildRequest::new(parameters, Platform::host())
+    })
+}
+
+/// Whether a step is for the builder of a plugin. One that has tasks too is meant as what its parameters fit.
+fn builds(ready: &Ready, parameters: &Value) -> bool {
+    let (roles, fits) =
+        (ready.plugin.roles(), |role: &str, parameters| ready.plugin.check_parameters(role, parameters));
+    let task = roles.task && fits("task", parameters).is_ok() && fits("builder", &split(parameters).1).is_err();
+    roles.builder && !task
 }
 
 /// The tree that `in` names.

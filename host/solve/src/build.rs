@@ -39,6 +39,8 @@ pub enum CacheMode {
     Use,
     /// Every operation is done anew, and its result remembered.
     Ignore,
+    /// They do, and what they do not have is a fault: [`Build::missed`] tells what would have been done.
+    Only,
 }
 
 /// What a build works with.
@@ -133,6 +135,8 @@ pub(crate) struct Inner {
     pub(crate) exported: Mutex<HashSet<Digest>>,
     pub(crate) reported: Mutex<HashSet<Digest>>,
     pub(crate) steps: Mutex<Vec<StepRecord>>,
+    /// The first operation that is not in the cache, with [`CacheMode::Only`].
+    pub(crate) missed: Mutex<Option<String>>,
 }
 
 /// One build. Cloning is cheap; clones share everything.
@@ -164,12 +168,18 @@ impl Build {
             exported: Mutex::default(),
             reported: Mutex::default(),
             steps: Mutex::default(),
+            missed: Mutex::default(),
         }))
     }
 
     /// What it works with.
     pub fn options(&self) -> &BuildOptions {
         &self.0.options
+    }
+
+    /// With [`CacheMode::Only`], the name of the first operation that would have to be done.
+    pub fn missed(&self) -> Option<String> {
+        lock(&self.0.missed).clone()
     }
 
     /// What was done so far, step by step.

@@ -150,6 +150,11 @@ impl Build {
             self.report_hits(tree).await?;
             return Ok(evaluated);
         }
+        if self.options().cache == CacheMode::Only {
+            let name = step_name(tree);
+            lock(&self.0.missed).get_or_insert_with(|| name.clone());
+            return Err(Error::not_found(format!("{name} is not in the cache")));
+        }
         let step = self.options().reporter.step(None, step_name(tree));
         let doing = Doing { tree, key, step: &step, unpack };
         let done = self.perform(&doing).await.map_err(|error| error.at(tree.origin()));

@@ -14,6 +14,7 @@ mod error;
 mod evaluate;
 mod files;
 mod filter;
+mod frozen;
 mod image;
 mod key;
 mod mode;

@@ -21,6 +21,7 @@ impl Redactor {
             .map(|value| value.trim_ascii_end().to_vec())
             .filter(|value| value.len() >= SHORTEST)
             .collect();
+        values.extend(values.iter().flat_map(|value| disguises(value)).collect::<Vec<_>>());
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         values.dedup();
         Self { values, held: Vec::new() }
@@ -75,6 +76,18 @@ impl Redactor {
     }
 }
 
+/// Other forms in which a value travels: in base64, plain and for URLs, and with `%` for what URLs cannot have.
+fn disguises(value: &[u8]) -> Vec<Vec<u8>> {
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let escaped = value.iter().flat_map(|byte| match plain(*byte) {
+        true => vec![*byte],
+        false => format!("%{byte:02X}").into_bytes(),
+    });
+    vec![STANDARD_NO_PAD.encode(value).into_bytes(), URL_SAFE_NO_PAD.encode(value).into_bytes(), escaped.collect()]
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -92,6 +105,13 @@ mod tests {
             shown.extend(redactor.finish());
             assert_eq!(shown, b"say *** twice ***!", "{cut}");
         }
+    }
+
+    #[test]
+    fn disguised_values_are_blacked_out() {
+        let secrets = Secrets::new(BTreeMap::from([("t".to_owned(), b"hunter 22/x".to_vec())]));
+        let redactor = Redactor::new(&secrets);
+        assert_eq!(redactor.text("a=hunter%2022%2Fx&b=aHVudGVyIDIyL3g= hunter 22/x"), "a=***&b=***= ***");
     }
 
     #[test]

@@ -11,25 +11,27 @@ mod meta;
 mod read;
 mod seal;
 mod stream;
+mod tee;
 mod unpack;
 mod write;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, Read, Write as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use crate::layer::Compression;
 use crate::layer::builder::Names;
-use crate::layer::decode::{self, Format, StreamReader};
+use crate::layer::decode::{self, Format};
 pub use crate::layer::extract::UnpackOptions;
 use crate::layer::{Limits, Toc, archive, fault};
 use crate::media_types;
-use crate::{BlobWriter, Blobs, Descriptor, Digest, Error, Result};
+use crate::{Blobs, Descriptor, Digest, Error, Result};
 use lock::Lock;
 use meta::Meta;
 pub use stream::{Archive, FileAt};
+use tee::Tee;
 
 /// What a layer is known by: the diff id of a layer of an image, or the key of the work that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -245,7 +247,7 @@ impl Layers {
         let mut blob = self.inner.blobs.writer()?;
         let limits = self.inner.limits;
         let (toc, diff_id) = decode::stream(input, limits.unpacked, true, |stream| {
-            let mut tee = Tee { stream, copy: &mut blob, copied: 0 };
+            let mut tee = Tee::new(stream, &mut blob);
             let toc = archive::table(&mut tee, Names::Plain, limits)?;
             tee.finish().map(|()| toc)
         })
@@ -354,50 +356,5 @@ fn make_directory(path: &Path) -> Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Error::io("making", path)(error)),
         _ => Ok(()),
-    }
-}
-
-/// A stream that is copied to a blob while it is read.
-struct Tee<'a> {
-    stream: &'a mut StreamReader,
-    copy: &'a mut BlobWriter,
-    copied: u64,
-}
-
-impl Tee<'_> {
-    /// Copies what the reader left.
-    fn finish(&mut self) -> io::Result<()> {
-        loop {
-            let available = self.fill_buf()?.len();
-            if available == 0 {
-                return Ok(());
-            }
-            self.consume(available);
-        }
-    }
-}
-
-impl Read for Tee<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
-        Ok(length)
-    }
-}
-
-impl BufRead for Tee<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let position = self.stream.position();
-        let available = self.stream.fill_buf()?;
-        let new = available.len() - usize::try_from(self.copied - position).unwrap_or(usize::MAX).min(available.len());
-        self.copy.write_all(&available[available.len() - new..])?;
-        self.copied += new as u64;
-        Ok(available)
-    }
-
-    fn consume(&mut self, length: usize) {
-        self.stream.consume(length);
     }
 }

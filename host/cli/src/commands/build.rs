@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use cooperage_engine::ports::Registries;
 use cooperage_engine::{BuildRequest, BuiltImage};
-use cooperage_solve::{Build, Context, Image, Secrets};
+use cooperage_solve::{Build, Context, Image, Redactor, Secrets};
 use cooperage_store::{BuildEntry, Descriptor, Platform, Reference, Store, media_types};
 use serde_json::{Map, Value, json};
 
@@ -234,6 +234,7 @@ fn push(app: &App, session: &Session, names: &[Reference]) -> Result<Vec<String>
 pub(crate) fn record(store: &Store, subject: &str, build: &Build, started: Instant, ok: bool) -> Result<(), Failure> {
     let body = serde_json::to_string(&build.record())
         .map_err(|error| Failure::new(Exit::Failed, format!("the record of the build: {error}")))?;
+    let body = Redactor::new(&build.options().secrets).text(&body);
     let elapsed = started.elapsed();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let milliseconds = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);

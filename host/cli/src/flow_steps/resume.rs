@@ -1,5 +1,7 @@
 //! What a later run must know to spare a step that succeeded: what it worked on, and whether its result is still there.
 
+use std::sync::Arc;
+
 use cooperage_flow::{Gone, Handle, StepCall, StepOutputs};
 use cooperage_solve::{Build, Cancel, Selection, Tree};
 use cooperage_store::{Digest, Platform};
@@ -38,18 +40,23 @@ impl Steps {
         *self.content.get_or_init(|| content(build, "", selection)).await
     }
 
-    /// An image lies in the store under its digest; values alone need nothing.
+    /// A tree is its layers, an image lies in the store under its digest; values alone need nothing.
     pub(super) async fn saved(&self, call: &StepCall, outputs: &StepOutputs) -> Option<Value> {
-        if outputs.tree.is_some() {
-            return None;
+        if let Some(tree) = &outputs.tree {
+            return Some(json!({ "layers": tree.downcast_ref::<Tree>()?.frozen()? }));
         }
         let ready = self.session.plugins.load(&call.uses).await.ok()?;
         let image = outputs.values.get("digest").filter(|_| ready.plugin.roles().builder);
         Some(image.map_or(Value::Null, |digest| json!({ "image": digest })))
     }
 
-    /// Fails if the image is no longer there.
+    /// Fails if the image or a layer is no longer there.
     pub(super) fn restored(&self, saved: &Value) -> Result<Option<Handle>, Gone> {
+        if let Some(layers) = saved.get("layers") {
+            let layers = serde_json::from_value(layers.clone()).map_err(|_| Gone)?;
+            let tree = Build::new(self.options.clone()).thaw(layers).map_err(|_| Gone)?;
+            return Ok(Some(Arc::new(tree.ok_or(Gone)?)));
+        }
         let Some(image) = saved.get("image").and_then(Value::as_str) else {
             return if saved.is_null() { Ok(None) } else { Err(Gone) };
         };

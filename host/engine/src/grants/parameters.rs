@@ -57,6 +57,8 @@ impl Named {
         }
         let authority = text.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(""));
         let host_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        // A word before the `+` says what is spoken over HTTP.
+        let scheme = scheme.rsplit_once('+').map_or(scheme, |(_, below)| below);
         match scheme {
             "http" | "https" => {
                 if let Some(origin) = Origin::of_authority(scheme == "https", host_port)
@@ -86,11 +88,14 @@ mod tests {
     fn urls_and_secrets_are_found() {
         let named = Named::in_parameters(&json!({
             "url": "https://user:pw@Git.Example:8443/a.git",
-            "more": ["ftp://ftp.example/pub", "see https://not.example/ please", "not a url", "https://git.example:8443/b"],
+            "more": ["ftp://ftp.example/pub", "git+http://plain.example/c", "see https://not.example/ please", "not a url", "https://git.example:8443/b"],
             "token": { "secret": "TOKEN" },
             "nested": { "secret": "X", "other": 1 },
         }));
-        assert_eq!(named.origins.iter().map(Origin::to_string).collect::<Vec<_>>(), ["https://git.example:8443"]);
+        assert_eq!(
+            named.origins.iter().map(Origin::to_string).collect::<Vec<_>>(),
+            ["https://git.example:8443", "http://plain.example"]
+        );
         assert_eq!(named.hosts.iter().collect::<Vec<_>>(), ["ftp.example"]);
         assert_eq!(named.secrets.iter().collect::<Vec<_>>(), ["TOKEN"]);
     }

@@ -180,6 +180,10 @@ impl From<Error> for wasmtime_wasi_http::Error {
         tracing::debug!("http: {error}");
         match error {
             Error::NameNotFound { .. } => Self::DnsError { rcode: Some(error.to_string()), info_code: None },
+            // Nobody but the host knows which socket a service is; this case has room to say it.
+            Error::Connect { ref peer, .. } if peer.starts_with('/') => {
+                Self::DnsError { rcode: Some(error.to_string()), info_code: None }
+            }
             Error::Connect { source, .. } if source.kind() == std::io::ErrorKind::ConnectionRefused => {
                 Self::ConnectionRefused
             }
