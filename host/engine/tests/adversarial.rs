@@ -290,7 +290,8 @@ async fn connections_of_the_host_reach_what_is_granted() {
     let (kind, message) = kind_of(house.at(allow(), "connection", &format!("{here} other.example")).await);
     assert!(kind == ErrorKind::Denied && message.contains("and not to other.example"), "{message}");
     let (kind, message) = kind_of(house.at(allow(), "connection", &format!("{here} 127.0.0.1")).await);
-    assert!(kind == ErrorKind::Unavailable && message.contains("does not speak TLS"), "{message}");
+    // Whoever answers `hello` to a greeting of TLS may also have closed the connection by then.
+    assert!(kind == ErrorKind::Unavailable && message.contains(&here), "{message}");
     let nobody = "127.0.0.1:1";
     let (kind, message) = kind_of(house.at(json!({ "tcp": nobody }), "connection", nobody).await);
     assert!(kind == ErrorKind::Unavailable && message.contains("127.0.0.1:1"), "{message}");

@@ -94,7 +94,7 @@ mod tests {
         }));
         assert_eq!(
             named.origins.iter().map(Origin::to_string).collect::<Vec<_>>(),
-            ["https://git.example:8443", "http://plain.example"]
+            ["http://plain.example", "https://git.example:8443"]
         );
         assert_eq!(named.hosts.iter().collect::<Vec<_>>(), ["ftp.example"]);
         assert_eq!(named.secrets.iter().collect::<Vec<_>>(), ["TOKEN"]);

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 use crate::http::Origin;
+use crate::http::address::AddressKind;
 
 use super::{Named, Scope, Side, is_from_parameters, list, some_list, wrong};
 
@@ -109,10 +110,16 @@ impl TcpScope {
         }
         if self.from_parameters {
             let host = |host: &String| host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            rules.extend(named.hosts.iter().map(|name| TcpRule { host: host(name), ports: 1..=u16::MAX }));
+            let names = named.hosts.iter().map(host).filter(|name| !is_link_local(name));
+            rules.extend(names.map(|host| TcpRule { host, ports: 1..=u16::MAX }));
         }
         rules
     }
+}
+
+/// Clouds hand out machine credentials there; a flow that means it writes a rule.
+fn is_link_local(host: &str) -> bool {
+    host.parse().is_ok_and(|address| AddressKind::of(address) == AddressKind::LinkLocal)
 }
 
 impl Scope for TcpScope {

@@ -28,6 +28,7 @@ fn a_request_alone_grants_nothing() {
         request("fs", json!({ "mount": "/data", "access": "write" })),
         request("run", json!(true)),
         request("registries", json!("push")),
+        request("sources", json!("https://a.example/**")),
         request("state", json!(true)),
     ];
     assert_eq!(

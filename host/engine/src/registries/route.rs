@@ -74,9 +74,17 @@ impl Routing {
         self.destination(&self.push, name.host(), name.repository())
     }
 
-    /// Where a host leads without any route, for logging in.
+    /// Where a host leads, for logging in: of the routes only those of the whole host count, and none to elsewhere.
     pub fn for_host(&self, host: &str) -> Destination {
-        self.destination(&[], host, "")
+        let own = self.push.iter().chain(&self.pull).find(|route| route.prefix == host && route.location.is_empty());
+        let plain = self.destination(&[], host, "");
+        match own {
+            Some(Route { plugin, options, .. }) => {
+                let plugin = plugin.clone().unwrap_or_else(|| plain.plugin.clone());
+                Destination { plugin, options: options.clone(), ..plain }
+            }
+            None => plain,
+        }
     }
 
     /// The authorities that routes name, by host, for the HTTP client.

@@ -11,8 +11,6 @@ pub struct Remote {
     pub url: String,
     /// Whether it is a repository, whose files are copied, and not one file.
     pub is_git: bool,
-    /// Whether the far side may name the file otherwise than the URL does.
-    is_http: bool,
     name: String,
 }
 
@@ -36,8 +34,7 @@ pub fn read(source: &str) -> Result<Option<Remote>, Fault> {
     let is_git = scheme.starts_with("git+") || (scheme.starts_with("http") && path.ends_with(".git"));
     let name = path.split_once('/').map_or("", |(_, path)| path.rsplit('/').next().unwrap_or_default());
     let name = if name.is_empty() || matches!(name, "." | "..") { "download" } else { name };
-    let is_http = !is_git && scheme.starts_with("http");
-    Ok(Some(Remote { url: source.to_owned(), is_git, is_http, name: name.to_owned() }))
+    Ok(Some(Remote { url: source.to_owned(), is_git, name: name.to_owned() }))
 }
 
 impl Remote {
@@ -55,7 +52,7 @@ impl Remote {
         if self.is_git && keep_git_dir {
             parameters.insert("keep_git_dir".to_owned(), true.into());
         }
-        if self.is_http {
+        if !self.is_git {
             parameters.insert("filename".to_owned(), self.name.clone().into());
         }
         Value::Object(parameters)

@@ -437,7 +437,7 @@ fn urls_are_fetched_and_copied() {
             r#"t7 = t5 copy t6 ["/download"] -> "/z/""#,
             r#"t8 = context """#,
             r#"t9 = t7 copy t8 ["/file"] -> "/z/" unpack"#,
-            r#"t10 = fetch ftp://x.example/a.tar {}"#,
+            r#"t10 = fetch ftp://x.example/a.tar {"filename":"a.tar"}"#,
             r#"t11 = t9 copy t10 ["/a.tar"] -> "/" unpack"#,
         ]
     );
