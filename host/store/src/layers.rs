@@ -175,7 +175,7 @@ impl Layers {
         }
         let _lock = self.lock(&id)?;
         self.attach(diff_id, blob, || {
-            let (toc, found) = self.table(blob, blob.digest == *diff_id)?;
+            let (toc, found) = self.table(blob)?;
             let what = || format!("the layer {}", blob.digest);
             match found.filter(|found| found != diff_id) {
                 Some(actual) => Err(Error::DigestMismatch { what: what(), expected: *diff_id, actual }),
@@ -204,10 +204,16 @@ impl Layers {
         };
         let blob = Descriptor::new(media_type, *digest, size);
         if media_type == media_types::LAYER {
-            self.ingest(digest, &blob)?;
-            return Ok(LayerId(*digest));
+            // Its digest was checked when it came, and is the diff id.
+            let id = LayerId(*digest);
+            let _lock = self.lock(&id)?;
+            self.attach(digest, &blob, || {
+                let file = self.blob(&blob)?;
+                archive::outline(file, Names::Layer, self.inner.limits).map_err(fault::io("reading", what()))
+            })?;
+            return Ok(id);
         }
-        let (toc, diff_id) = self.table(&blob, false)?;
+        let (toc, diff_id) = self.table(&blob)?;
         let failed = || fault::io("reading", what());
         let diff_id = diff_id.ok_or_else(|| failed()(io::Error::other("no digest was made")))?;
         let _lock = self.lock(&LayerId(diff_id))?;
@@ -220,6 +226,9 @@ impl Layers {
         let id = LayerId(*diff_id);
         let directory = self.path(&id);
         if let Some(mut meta) = Meta::read(&directory)? {
+            if meta.blob.as_ref() == Some(blob) {
+                return self.toc(&id);
+            }
             // The same layer in another compression. The blob at hand is the one that is in the store.
             meta.blob = Some(blob.clone());
             meta.diff_id = Some(*diff_id);
@@ -231,12 +240,11 @@ impl Layers {
         self.keep(&id, table()?, meta)
     }
 
-    /// Reads the blob of a layer through: its table of contents, and its diff id unless `known` says that the digest of
-    /// the blob, which was checked when it came, is the diff id too.
-    fn table(&self, blob: &Descriptor, known: bool) -> Result<(Toc, Option<Digest>)> {
+    /// Reads the blob of a layer through: its table of contents, and its diff id.
+    fn table(&self, blob: &Descriptor) -> Result<(Toc, Option<Digest>)> {
         let file = self.blob(blob)?;
         let most = self.inner.limits.unpacked_from(blob.size);
-        decode::stream(file, most, !known, |stream| archive::table(stream, Names::Layer, self.inner.limits))
+        decode::stream(file, most, true, |stream| archive::table(stream, Names::Layer, self.inner.limits))
             .map_err(fault::io("reading", format!("the layer {}", blob.digest)))
     }
 

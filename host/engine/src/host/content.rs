@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use cooperage_solve::{Error, ErrorKind};
 use cooperage_store::layers::{Archive, FileAt};
 use cooperage_store::{BlobWriter, Descriptor};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use wasmtime::component::Resource;
 
 use crate::bindings::imports::cooperage::plugin::content;
@@ -18,11 +20,79 @@ use crate::instance::{Answer, State};
 /// The most that one read gives.
 const LARGEST_READ: u32 = 1024 * 1024;
 
-/// Takes bytes into the store. The file is opened with the first byte, so that one left empty costs nothing.
+/// Bytes that are written and hashed where the guest runs; what comes after them gets a thread of its own.
+const SMALL: u64 = 1 << 20;
+/// Chunks that a guest may be ahead of the disk.
+const AHEAD: usize = 4;
+
+/// Takes bytes into the store.
 pub struct Writer {
-    blob: Option<BlobWriter>,
+    sink: Sink,
+    size: u64,
+}
+
+/// Where the bytes go. The file is opened with the first byte, so that a writer left empty costs nothing.
+enum Sink {
+    Empty,
+    Here(BlobWriter),
+    /// The guest goes on, most often waiting for a network, while this hashes and writes.
+    Away(mpsc::Sender<Vec<u8>>, JoinHandle<Result<BlobWriter, Error>>),
     /// Why nothing can be written any more.
-    broken: Option<Error>,
+    Broken(Error),
+}
+
+impl Sink {
+    async fn write(&mut self, store: Result<cooperage_store::Store, Error>, bytes: Vec<u8>) -> Result<(), Error> {
+        if let Self::Empty = self {
+            *self = Self::Here(store?.blobs().writer()?);
+        }
+        if let Self::Here(blob) = self
+            && blob.size() + (bytes.len() as u64) < SMALL
+        {
+            return write(blob, &bytes);
+        }
+        if let Self::Here(_) = self
+            && let Self::Here(blob) = std::mem::replace(self, Self::Empty)
+        {
+            *self = Self::away(blob);
+        }
+        match self {
+            Self::Away(chunks, worker) => match chunks.send(bytes).await {
+                Ok(()) => Ok(()),
+                Err(_) => Err(ended(worker.await).err().unwrap_or_else(|| Error::internal("a writer ended early"))),
+            },
+            Self::Broken(error) => Err(error.clone()),
+            Self::Empty | Self::Here(_) => Ok(()),
+        }
+    }
+
+    fn away(mut blob: BlobWriter) -> Self {
+        let (send, mut chunks) = mpsc::channel::<Vec<u8>>(AHEAD);
+        let worker = tokio::task::spawn_blocking(move || {
+            while let Some(bytes) = chunks.blocking_recv() {
+                write(&mut blob, &bytes)?;
+            }
+            Ok(blob)
+        });
+        Self::Away(send, worker)
+    }
+
+    /// What was written, once all of it is.
+    async fn finish(self, store: Result<cooperage_store::Store, Error>) -> Result<BlobWriter, Error> {
+        match self {
+            Self::Empty => Ok(store?.blobs().writer()?),
+            Self::Here(blob) => Ok(blob),
+            Self::Away(chunks, worker) => {
+                drop(chunks);
+                ended(worker.await)
+            }
+            Self::Broken(error) => Err(error),
+        }
+    }
+}
+
+fn ended(joined: Result<Result<BlobWriter, Error>, tokio::task::JoinError>) -> Result<BlobWriter, Error> {
+    joined.unwrap_or_else(|_| Err(Error::internal("a writing thread died").hint("this is a defect; please report it")))
 }
 
 /// Gives bytes of a blob or of a file of a tree.
@@ -99,42 +169,34 @@ impl content::HostWriter for State {
         // A constructor cannot fail, so one writer too many fails at its first write.
         let limit = self.limits.writers;
         let message = format!("no more than {limit} writers may be open at a time");
-        let broken = (self.used.writers >= limit).then(|| Error::new(ErrorKind::Limit, message));
+        let sink = match self.used.writers >= limit {
+            true => Sink::Broken(Error::new(ErrorKind::Limit, message)),
+            false => Sink::Empty,
+        };
         self.used.writers += 1;
-        self.push(Writer { blob: None, broken })
+        self.push(Writer { sink, size: 0 })
     }
 
-    /// Writes and hashes on the thread of the call: a chunk takes microseconds in the page cache, less than moving it
-    /// to another thread would.
     async fn write(&mut self, this: Resource<Writer>, bytes: Vec<u8>) -> Answer<()> {
         let store = self.store();
-        let used = self.used.blob_bytes.saturating_add(bytes.len() as u64);
+        let length = bytes.len() as u64;
+        let used = self.used.blob_bytes.saturating_add(length);
         let writer = self.table.get_mut(&this)?;
-        if let Some(error) = &writer.broken {
-            return answer(Err(error.clone()));
-        }
-        if used > self.limits.blob_bytes {
+        if used > self.limits.blob_bytes && !matches!(writer.sink, Sink::Broken(_)) {
             let message = format!("the call may write {} bytes to the store", self.limits.blob_bytes);
             return answer(Err(Error::new(ErrorKind::Limit, message)));
         }
         self.used.blob_bytes = used;
-        let written = match &mut writer.blob {
-            Some(blob) => write(blob, &bytes),
-            None => store.and_then(|store| Ok(store.blobs().writer()?)).and_then(|mut blob| {
-                write(&mut blob, &bytes)?;
-                writer.blob = Some(blob);
-                Ok(())
-            }),
-        };
-        if let Err(error) = &written {
-            writer.broken = Some(error.clone());
-            writer.blob = None;
+        let written = writer.sink.write(store, bytes).await;
+        match &written {
+            Ok(()) => writer.size += length,
+            Err(error) => writer.sink = Sink::Broken(error.clone()),
         }
         answer(written)
     }
 
     fn size(&mut self, this: Resource<Writer>) -> wasmtime::Result<u64> {
-        Ok(self.table.get(&this)?.blob.as_ref().map_or(0, BlobWriter::size))
+        Ok(self.table.get(&this)?.size)
     }
 
     async fn commit(
@@ -145,16 +207,12 @@ impl content::HostWriter for State {
     ) -> Answer<wit::Descriptor> {
         let writer = self.table.delete(this)?;
         self.used.writers = self.used.writers.saturating_sub(1);
-        let store = self.store();
+        let blob = match writer.sink.finish(self.store()).await {
+            Ok(blob) => blob,
+            Err(error) => return answer(Err(error)),
+        };
         let committed = blocking(move || {
-            if let Some(error) = writer.broken {
-                return Err(error);
-            }
             let expected = expected.as_deref().map(digest_from_wit).transpose()?;
-            let blob = match writer.blob {
-                Some(blob) => blob,
-                None => store?.blobs().writer()?,
-            };
             let (digest, size) = blob.commit(expected.as_ref())?;
             Ok(descriptor_to_wit(&Descriptor::new(media_type, digest, size)))
         });

@@ -1,13 +1,15 @@
 //! Reads a tar stream into a table of contents, hashing every file on the way; and tells archives from other files, as
 //! `ADD` must. Unpacks nothing.
 
-use std::io::{self, BufRead, Cursor, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 
 use sha2::{Digest as _, Sha256};
 
 use super::blocks::read_full;
 use super::builder::{Builder, Names};
 use super::decode::decompressor;
+use super::fault::malformed;
 use super::limits::Limits;
 use super::reader::{TarReader, Type};
 use super::toc::Toc;
@@ -33,6 +35,27 @@ pub(crate) fn table(input: impl BufRead, naming: Names, limits: Limits) -> io::R
             digest = Some(Digest::from_bytes(hasher.finalize_reset().into()));
         }
         builder.add(record, digest)?;
+    }
+    Ok(builder.finish())
+}
+
+/// The table of a plain archive in a file, without reading what its files hold: their digests stay unknown until somebody
+/// asks for them.
+pub(crate) fn outline(file: File, naming: Names, limits: Limits) -> io::Result<Toc> {
+    let size = file.metadata()?.len();
+    let mut archive = TarReader::new(BufReader::with_capacity(64 << 10, file), limits);
+    let mut builder = Builder::new(naming, limits);
+    while let Some(record) = archive.next()? {
+        if record.kind == Type::File {
+            archive.pass_data(|input, length| {
+                let at = input.stream_position()?;
+                if size.checked_sub(at).is_none_or(|left| left < length) {
+                    return Err(malformed("the archive ends within a file"));
+                }
+                input.seek_relative(i64::try_from(length).unwrap_or(i64::MAX))
+            })?;
+        }
+        builder.add(record, None)?;
     }
     Ok(builder.finish())
 }

@@ -125,6 +125,14 @@ impl<R: BufRead> TarReader<R> {
         self.position += length as u64;
     }
 
+    /// Goes past what is left of the current record's data, with `pass`, without looking at it.
+    pub(crate) fn pass_data(&mut self, pass: impl FnOnce(&mut R, u64) -> io::Result<()>) -> io::Result<()> {
+        pass(&mut self.input, self.remaining)?;
+        self.position += self.remaining;
+        self.remaining = 0;
+        Ok(())
+    }
+
     fn skip(&mut self) -> io::Result<()> {
         let mut left = self.remaining + self.padding;
         let within_data = self.remaining > 0;

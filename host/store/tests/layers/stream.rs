@@ -84,8 +84,18 @@ fn layers_of_unknown_diff_ids_are_known_by_their_content() {
         assert_eq!(fixture.layers.ingest_blob(&digest).unwrap(), expected);
         assert_eq!(listing(&fixture.layers.toc(&expected).unwrap()), "/x file 5");
     }
-    let junk = fixture.blobs.put(b"this is no archive at all").unwrap();
-    assert!(fixture.layers.ingest_blob(&junk).is_err());
+    let short = Tar::new().file("x", &"y".repeat(5000)).cut();
+    let cut =
+        |length: usize| Tar::new().file("a", "b").cut().into_iter().chain(short[..length].to_vec()).collect::<Vec<_>>();
+    for broken in [&b"this is no archive at all"[..], &cut(512), &cut(513), &cut(4000), &cut(100)] {
+        let digest = fixture.blobs.put(broken).unwrap();
+        assert!(fixture.layers.ingest_blob(&digest).is_err(), "{} bytes", broken.len());
+        assert!(fixture.layers.get(&LayerId(digest)).unwrap().is_none(), "nothing is left behind");
+    }
+    // What files hold was not looked at when the layer came; it is when somebody asks.
+    let toc = fixture.layers.toc(&expected).unwrap();
+    let entry = toc.get(b"x").unwrap();
+    assert_eq!(fixture.layers.digest_files(&expected, &[entry]).unwrap(), [Digest::of(b"hello")]);
     assert!(matches!(fixture.layers.ingest_blob(&Digest::of(b"absent")), Err(Error::NotFound { .. })));
 }
 
