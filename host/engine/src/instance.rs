@@ -57,6 +57,8 @@ pub(crate) struct State {
 pub(crate) struct Used {
     pub steps: u32,
     pub writers: usize,
+    pub archives: usize,
+    pub connections: usize,
     pub blob_bytes: u64,
     pub operations: u32,
     pub operation_bytes: u64,

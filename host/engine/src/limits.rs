@@ -37,6 +37,10 @@ pub struct Limits {
     pub blob_bytes: u64,
     /// Writers open at a time.
     pub writers: usize,
+    /// Archives that are being made at a time, each by a thread of its own.
+    pub archives: usize,
+    /// Connections open at a time.
+    pub connections: usize,
     /// Largest file that `read-file` gives.
     pub read_file: u64,
     /// Operations on trees.
@@ -70,6 +74,8 @@ impl Default for Limits {
             steps: 10_000,
             blob_bytes: 64 * 1024 * MIB as u64,
             writers: 32,
+            archives: 16,
+            connections: 64,
             read_file: 64 * MIB as u64,
             operations: 100_000,
             tree_length: 2_000,

@@ -164,6 +164,7 @@ async fn floods_end() {
         assert_eq!(limit_of(house.go(what, n).await).0, limit, "{what}");
     }
     assert_eq!(kind_of(house.go("writers", 100).await).0, ErrorKind::Limit);
+    assert_eq!(kind_of(house.go("archives", 10_000).await).0, ErrorKind::Limit);
     assert_eq!(kind_of(house.go("blob", 100).await).0, ErrorKind::Limit);
     assert_eq!(house.store.blobs().list().unwrap(), [], "what was not committed is gone");
     house.go("trees-evaluated", u64::from(house.limits.tree_length)).await.unwrap();

@@ -55,6 +55,11 @@ impl connections::HostConnection for State {
                 }
             }
         }
+        let limit = self.limits.connections;
+        if self.used.connections >= limit {
+            let message = format!("no more than {limit} connections may be open at a time");
+            return answer(Err(Error::new(ErrorKind::Limit, message)));
+        }
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let host = bare.trim_end_matches('.').to_ascii_lowercase();
         let reach = match self.may_connect(&host, port) {
@@ -64,6 +69,7 @@ impl connections::HostConnection for State {
         match self.client().open(&host, port, reach, connect).await {
             Ok((tcp, peer)) => {
                 let stream = Stream::Plain(tcp);
+                self.used.connections += 1;
                 Ok(Ok(self.push(Connection { stream, host, port, peer, connect, idle })?))
             }
             Err(error) => answer(Err(error.into())),
@@ -147,6 +153,7 @@ impl connections::HostConnection for State {
 
     async fn drop(&mut self, this: Resource<Connection>) -> wasmtime::Result<()> {
         self.table.delete(this)?;
+        self.used.connections = self.used.connections.saturating_sub(1);
         Ok(())
     }
 }

@@ -116,9 +116,20 @@ impl Reader {
 /// An archive that the host makes while the guest reads it.
 pub struct GuestArchive(std::sync::Arc<std::sync::Mutex<Archive>>);
 
-impl GuestArchive {
-    pub(crate) fn new(archive: Archive) -> Self {
-        Self(std::sync::Arc::new(std::sync::Mutex::new(archive)))
+impl State {
+    /// Whether one more archive may be made at the same time.
+    pub(crate) fn may_archive(&self) -> Result<(), Error> {
+        let limit = self.limits.archives;
+        if self.used.archives < limit {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Limit, format!("no more than {limit} archives may be read at a time")))
+    }
+
+    /// Hands an archive to the guest.
+    pub(crate) fn archive(&mut self, archive: Archive) -> wasmtime::Result<Resource<GuestArchive>> {
+        self.used.archives += 1;
+        self.push(GuestArchive(std::sync::Arc::new(std::sync::Mutex::new(archive))))
     }
 }
 
@@ -136,6 +147,7 @@ impl content::HostArchive for State {
 
     async fn drop(&mut self, this: Resource<GuestArchive>) -> wasmtime::Result<()> {
         let archive = self.table.delete(this)?;
+        self.used.archives = self.used.archives.saturating_sub(1);
         // Waits for the thread that makes it.
         tokio::task::spawn_blocking(move || drop(archive));
         Ok(())

@@ -54,12 +54,12 @@ impl registries::Host for State {
                 return answer(Err(Error::new(ErrorKind::Unsupported, message).hint("there are oci and docker")));
             }
         };
-        let saved = match self.may_move(Action::Pull, &image) {
+        let saved = match self.may_archive().and_then(|()| self.may_move(Action::Pull, &image)) {
             Ok(port) => port.save(&image, docker, name.as_deref()).await,
             Err(error) => Err(error),
         };
         match saved {
-            Ok(archive) => Ok(Ok(self.push(GuestArchive::new(archive))?)),
+            Ok(archive) => Ok(Ok(self.archive(archive)?)),
             Err(error) => answer(Err(error)),
         }
     }

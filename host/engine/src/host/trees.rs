@@ -261,7 +261,7 @@ impl trees::HostTree for State {
         options: Vec<(String, String)>,
     ) -> Answer<Resource<GuestArchive>> {
         let tree = self.table.get(&this)?.tree();
-        let build = self.build();
+        let build = self.may_archive().and_then(|()| self.build());
         let mut path = "/".to_owned();
         for (name, value) in options {
             if name != "path" {
@@ -270,7 +270,7 @@ impl trees::HostTree for State {
             path = value;
         }
         match elsewhere(async move { build?.pack(&tree?, &path).await }).await {
-            Ok(archive) => Ok(Ok(self.push(GuestArchive::new(archive))?)),
+            Ok(archive) => Ok(Ok(self.archive(archive)?)),
             Err(error) => answer(Err(error)),
         }
     }

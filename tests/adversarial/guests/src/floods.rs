@@ -93,6 +93,7 @@ pub(crate) fn named(what: &str, n: u64) -> Result<Outputs> {
             }
         }
         "writers" => return writers(n),
+        "archives" => return archives(n),
         "blob" => return blob(n),
         "headers" => return headers(n),
         "random" => {
@@ -123,6 +124,15 @@ fn writers(n: u64) -> Result<Outputs> {
         let writer = Writer::new();
         writer.write(b"x")?;
         all.push(writer);
+    }
+    Ok(Outputs::new())
+}
+
+fn archives(n: u64) -> Result<Outputs> {
+    let tree = wit::Tree::scratch().write_file("/file", &[7; 1 << 20], 0o644, None, &origin());
+    let mut all = Vec::new();
+    for _ in 0..n {
+        all.push(tree.pack(&[])?);
     }
     Ok(Outputs::new())
 }
