@@ -170,8 +170,10 @@ def main():
     parser.add_argument("--only", default="git,http,ftp,docker")
     arguments = parser.parse_args()
     directory, wanted = arguments.directory.resolve(), arguments.only.split(",")
-    project, out = directory / "project", directory / "out"
-    project.mkdir(parents=True, exist_ok=True)
+    project, bare, out = directory / "project", directory / "bare", directory / "out"
+    # What is sent lies in a project of its own: a step works on the files of its project, so they are looked at.
+    for place in (project, bare):
+        place.mkdir(parents=True, exist_ok=True)
     coop = os.environ.get("COOP", "target/release/coop")
     env = dict(os.environ, COOP_ROOT=str(directory / "store"), XDG_CACHE_HOME=str(directory / "cache"))
     large = project / "large"
@@ -216,14 +218,16 @@ def main():
             theirs = [docker, "build", "-q", "--network", "host", "--no-cache"]
             jobs[f"docker build, {workload}"] = (
                 [*ours, "-t", f"coop-{workload}", context], [*theirs, "-t", f"docker-{workload}", context])
-    (project / "cooperage.yaml").write_text(f"""version: 1
+    flow = f"""version: 1
 flow:
   git: {{ uses: git, with: {{ url: 'http://127.0.0.1:{ports['git']}/app.git' }} }}
   http-down: {{ uses: http, with: {{ url: 'http://127.0.0.1:{ports['http']}/large', save: large }} }}
   http-up: {{ uses: http, with: {{ url: 'http://127.0.0.1:{ports['http']}/up/coop', file: large }} }}
   ftp-down: {{ uses: ftp, with: {{ url: 'ftp://127.0.0.1:{ports['ftp']}/pub', download: {{ from: large }} }} }}
   ftp-up: {{ uses: ftp, with: {{ url: 'ftp://127.0.0.1:{ports['ftp']}/pub', upload: {{ from: large, to: coop }} }} }}
-""")
+"""
+    for place in (project, bare):
+        (place / "cooperage.yaml").write_text(flow)
     try:
         for name in ("http", "ftp"):
             if name in wanted:
@@ -232,8 +236,9 @@ flow:
         for name, (ours, theirs) in jobs.items():
             times, peak = ([], []), 0
             for number in range(arguments.rounds + 1):
-                mine, memory = timed(ours, env, project, clean)
-                other, _ = timed(theirs, env, project, clean)
+                place = project if " up," in name else bare
+                mine, memory = timed(ours, env, place, clean)
+                other, _ = timed(theirs, env, place, clean)
                 if number:
                     times[0].append(mine)
                     times[1].append(other)

@@ -56,7 +56,7 @@ impl Lock {
         let path = paths::join(directory, NAME);
         let owner = paths::join(&path, &format!("{:016x}", random()));
         let shown = client.server().url(&path);
-        let (mut seen, mut still, mut waited, mut refused) = (None, Duration::ZERO, Duration::ZERO, 0);
+        let (mut seen, mut still, mut waited, mut refused, mut broken) = (None, Duration::ZERO, Duration::ZERO, 0, 0);
         loop {
             match client.again(|session| session.must("MKD", &path)) {
                 Ok(_) => {
@@ -65,7 +65,17 @@ impl Lock {
                 }
                 Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Cancelled) => return Err(error),
                 Err(error) => {
-                    let Some(holder) = holder(client, &path)? else {
+                    let holder = match holder(client, &path) {
+                        // Some servers lose a session over a directory that goes while they list it.
+                        Err(error) if error.kind == ErrorKind::Unavailable && broken < MOST_REFUSED => {
+                            broken += 1;
+                            client.clock().pause(patience.pause)?;
+                            waited += patience.pause;
+                            continue;
+                        }
+                        holder => holder?,
+                    };
+                    let Some(holder) = holder else {
                         refused += 1;
                         if refused == MOST_REFUSED {
                             return Err(error).with_context(|| format!("cannot make the lock {shown}"));
