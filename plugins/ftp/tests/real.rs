@@ -407,22 +407,22 @@ fn images_are_pushed_and_pulled() {
 
 #[test]
 fn tags_pushed_at_once_are_all_there() {
-    // A process for each session: pyftpdlib has one working directory for all, and loses every session when it goes.
-    let Some(running) = start(Kind::Vsftpd) else { return };
-    std::thread::scope(|scope| {
-        for number in 0..6 {
-            let running = &running;
-            scope.spawn(move || {
-                let world = World { sleeps: true, ..World::default() };
-                let text = format!(r#"{{"config":{{}},"number":{number}}}"#);
-                let manifest = world.keep(text.as_bytes(), "application/vnd.oci.image.manifest.v1+json");
-                let tag = format!("t{number}");
-                layout(running, &world, "a", |l| l.put_manifest(&manifest, Some(&tag))).unwrap();
-            });
-        }
+    // The threads of pyftpdlib share one working directory: where it goes, all sessions are lost.
+    each(|running| {
+        std::thread::scope(|scope| {
+            for number in 0..6 {
+                scope.spawn(move || {
+                    let world = World { sleeps: true, ..World::default() };
+                    let text = format!(r#"{{"config":{{}},"number":{number}}}"#);
+                    let manifest = world.keep(text.as_bytes(), "application/vnd.oci.image.manifest.v1+json");
+                    let tag = format!("t{number}");
+                    layout(running, &world, "a", |l| l.put_manifest(&manifest, Some(&tag))).unwrap();
+                });
+            }
+        });
+        let tags = layout(running, &World::default(), "a", |l| l.tags()).unwrap();
+        assert_eq!(tags, ["t0", "t1", "t2", "t3", "t4", "t5"]);
     });
-    let tags = layout(&running, &World::default(), "a", |l| l.tags()).unwrap();
-    assert_eq!(tags, ["t0", "t1", "t2", "t3", "t4", "t5"]);
 }
 
 #[test]

@@ -28,7 +28,21 @@ pub fn list(client: &mut Client, directory: &str) -> Result<Vec<Entry>> {
         .with_context(|| format!("cannot list {directory}"))
 }
 
-/// The same, with symbolic links shown as what they are wherever the server shows them at all: a listing for
+/// The same without entering the directory, where a server lists for machines: one that somebody else may remove meanwhile
+/// must not be the working directory of a server with one for all its sessions. The path must be none that a server takes
+/// for an option or a pattern.
+///
+/// # Errors
+/// As for [`list`].
+pub fn list_from_outside(client: &mut Client, directory: &str) -> Result<Vec<Entry>> {
+    let listed = client.again(|session| match session.features.mlst {
+        true => listing::parse(Form::Machine, &fetch(session, "MLSD", Some(directory))?),
+        false => in_form(session, directory, Form::People),
+    });
+    listed.with_context(|| format!("cannot list {directory}"))
+}
+
+/// The same as [`list`], with symbolic links shown as what they are wherever the server shows them at all: a listing for
 /// machines may show what they lead to, and that must not be removed in their place.
 fn list_links(client: &mut Client, directory: &str) -> Result<Vec<Entry>> {
     let listed = client.again(|session| in_form(session, directory, Form::People));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use cooperage_sdk::{Context, Error, ErrorKind, Result, debug, warn};
 
 use crate::client::Client;
-use crate::client::directories::{exists, list, remove};
+use crate::client::directories::{list_from_outside, remove};
 use crate::client::retry::random;
 use crate::client::upload::rename;
 use crate::paths;
@@ -56,7 +56,7 @@ impl Lock {
         let path = paths::join(directory, NAME);
         let owner = paths::join(&path, &format!("{:016x}", random()));
         let shown = client.server().url(&path);
-        let (mut seen, mut still, mut waited, mut refused, mut broken) = (None, Duration::ZERO, Duration::ZERO, 0, 0);
+        let (mut seen, mut still, mut waited, mut refused) = (None, Duration::ZERO, Duration::ZERO, 0);
         loop {
             match client.again(|session| session.must("MKD", &path)) {
                 Ok(_) => {
@@ -65,17 +65,7 @@ impl Lock {
                 }
                 Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Cancelled) => return Err(error),
                 Err(error) => {
-                    let holder = match holder(client, &path) {
-                        // Some servers lose a session over a directory that goes while they list it.
-                        Err(error) if error.kind == ErrorKind::Unavailable && broken < MOST_REFUSED => {
-                            broken += 1;
-                            client.clock().pause(patience.pause)?;
-                            waited += patience.pause;
-                            continue;
-                        }
-                        holder => holder?,
-                    };
-                    let Some(holder) = holder else {
+                    let Some(holder) = holder(client, &path)? else {
                         refused += 1;
                         if refused == MOST_REFUSED {
                             return Err(error).with_context(|| format!("cannot make the lock {shown}"));
@@ -110,7 +100,8 @@ impl Lock {
     /// # Errors
     /// `unavailable` if it is not.
     pub fn check(&self, client: &mut Client) -> Result<()> {
-        if exists(client, &self.owner)? {
+        let own = self.owner.rsplit('/').next().unwrap_or_default();
+        if holder(client, &self.path)?.is_some_and(|names| names.iter().any(|name| name == own)) {
             return Ok(());
         }
         Err(Error::unavailable(format!("the lock {} was taken away", client.server().url(&self.path)))
@@ -142,12 +133,10 @@ impl Lock {
 
 /// The names in a lock; none if there is no lock.
 fn holder(client: &mut Client, path: &str) -> Result<Option<Vec<String>>> {
-    if !exists(client, path)? {
-        return Ok(None);
-    }
-    match list(client, path) {
+    match list_from_outside(client, path) {
         Ok(entries) => Ok(Some(entries.into_iter().map(|entry| entry.name).collect())),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        // For what is no directory RFC 3659 has 501, which elsewhere means a command that is not known.
+        Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Unsupported) => Ok(None),
         Err(error) => Err(error),
     }
 }
