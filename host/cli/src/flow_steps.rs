@@ -37,13 +37,20 @@ pub(crate) struct Steps {
     skip_push: BTreeSet<String>,
     /// Files of the project that no step is done again for, as lines of an ignore file.
     own_files: Vec<String>,
-    /// The content of the project, looked at once: a step that saw it change meanwhile is done again.
-    content: tokio::sync::OnceCell<Option<Digest>>,
+    /// The state of the project, looked at once: a step that saw it change meanwhile is done again.
+    project_state: tokio::sync::OnceCell<Option<Digest>>,
 }
 
 impl Steps {
     pub(crate) fn new(session: Session, options: BuildOptions, project: PathBuf, skip_push: BTreeSet<String>) -> Self {
-        Self { session, options, project, skip_push, own_files: Vec::new(), content: tokio::sync::OnceCell::new() }
+        Self {
+            session,
+            options,
+            project,
+            skip_push,
+            own_files: Vec::new(),
+            project_state: tokio::sync::OnceCell::new(),
+        }
     }
 
     /// The same with files of the project that no step is done again for.
@@ -58,8 +65,8 @@ impl Steps {
         self
     }
 
-    /// A build of its own for each step: the tree of `in` is its main context, those of `inputs` are named ones.
-    fn build(&self, call: &StepCall, context: Option<&str>, cancel: Cancel) -> Build {
+    /// Each step has a build of its own: the tree of `in` is its main context, those of `inputs` are named ones.
+    fn build_options(&self, call: &StepCall, context: Option<&str>, cancel: Cancel) -> BuildOptions {
         let main = match (input(call), context) {
             (Some(tree), _) => Context::Tree(tree),
             (None, Some(url)) if is_url(url) => remote_context(url),
@@ -69,13 +76,12 @@ impl Steps {
         let mut contexts = BTreeMap::from([(String::new(), main)]);
         contexts.extend(inputs(call).map(|(name, tree)| (name, Context::Tree(tree))));
         let reporter = log::listening(&self.options.reporter, call.log.clone());
-        Build::new(BuildOptions { contexts, cancel, reporter, ..self.options.clone() })
+        BuildOptions { contexts, cancel, reporter, ..self.options.clone() }
     }
 
     async fn builder(&self, call: &StepCall, ready: &Ready, cancel: Cancel) -> Result<StepOutputs, StepError> {
         let started = Instant::now();
-        let (host, _) = split(&call.parameters);
-        let build = self.build(call, host.get("context").and_then(Value::as_str), cancel);
+        let build = Build::new(self.build_options(call, context(call), cancel));
         let request = request(&self.options, call)?;
         let result = match self.session.plugins.build(ready, &build, request).await {
             Ok(images) => assemble(&build, images).await.map_err(fault),
@@ -99,21 +105,22 @@ impl Steps {
     }
 
     async fn task(&self, call: &StepCall, ready: &Ready, cancel: Cancel) -> Result<StepOutputs, StepError> {
-        let build = self.build(call, None, cancel);
-        let outputs = self.session.plugins.task(ready, &build, Self::task_request(call)).await.map_err(call_fault)?;
+        self.outputs(call, ready, &Build::new(self.build_options(call, None, cancel))).await
+    }
+
+    /// What a task makes in a build.
+    async fn outputs(&self, call: &StepCall, ready: &Ready, build: &Build) -> Result<StepOutputs, StepError> {
+        // Without `in` a task gets the project itself, as the main context.
+        let tree = Tree::context("", Selection::default());
+        let inputs = std::iter::once((String::new(), tree)).chain(inputs(call)).collect();
+        let request = TaskRequest { parameters: call.parameters.clone(), inputs };
+        let outputs = self.session.plugins.task(ready, build, request).await.map_err(call_fault)?;
         let tree = match outputs.tree {
             // A step is done when its tree is there, not when it is described.
             Some(tree) => Some(Arc::new(build.freeze(&tree).await.map_err(error_fault)?) as Handle),
             None => None,
         };
         Ok(StepOutputs { values: outputs.values.into_iter().collect(), tree })
-    }
-
-    fn task_request(call: &StepCall) -> TaskRequest {
-        // Without `in` a task gets the project itself, as the main context.
-        let tree = Tree::context("", Selection::default());
-        let inputs = std::iter::once((String::new(), tree)).chain(inputs(call)).collect();
-        TaskRequest { parameters: call.parameters.clone(), inputs }
     }
 }
 
@@ -191,6 +198,11 @@ fn input(call: &StepCall) -> Option<Tree> {
 /// The trees that `inputs` names.
 fn inputs(call: &StepCall) -> impl Iterator<Item = (String, Tree)> {
     call.inputs.iter().filter_map(|(name, handle)| Some((name.clone(), handle.downcast_ref::<Tree>()?.clone())))
+}
+
+/// The directory or URL that a builder's parameters name as its main context.
+fn context(call: &StepCall) -> Option<&str> {
+    call.parameters.get("context").and_then(Value::as_str)
 }
 
 /// Parts what is meant for the host from what is meant for the plugin.

@@ -50,18 +50,7 @@ pub mod builder {
         world: "builder-plugin",
         imports: { default: async | trappable },
         exports: { default: async },
-        with: {
-            "cooperage:plugin/types": crate::bindings::imports::cooperage::plugin::types,
-            "cooperage:plugin/events": crate::bindings::imports::cooperage::plugin::events,
-            "cooperage:plugin/secrets": crate::bindings::imports::cooperage::plugin::secrets,
-            "cooperage:plugin/content": crate::bindings::imports::cooperage::plugin::content,
-            "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
-            "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
-            "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
-            "cooperage:plugin/sources": crate::bindings::imports::cooperage::plugin::sources,
-            "cooperage:plugin/connections": crate::bindings::imports::cooperage::plugin::connections,
-            "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
-        },
+        with: { "cooperage:plugin": crate::bindings::imports::cooperage::plugin },
     });
 }
 
@@ -72,18 +61,7 @@ pub mod task {
         world: "task-plugin",
         imports: { default: async | trappable },
         exports: { default: async },
-        with: {
-            "cooperage:plugin/types": crate::bindings::imports::cooperage::plugin::types,
-            "cooperage:plugin/events": crate::bindings::imports::cooperage::plugin::events,
-            "cooperage:plugin/secrets": crate::bindings::imports::cooperage::plugin::secrets,
-            "cooperage:plugin/content": crate::bindings::imports::cooperage::plugin::content,
-            "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
-            "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
-            "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
-            "cooperage:plugin/sources": crate::bindings::imports::cooperage::plugin::sources,
-            "cooperage:plugin/connections": crate::bindings::imports::cooperage::plugin::connections,
-            "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
-        },
+        with: { "cooperage:plugin": crate::bindings::imports::cooperage::plugin },
     });
 }
 
@@ -94,18 +72,7 @@ pub mod registry {
         world: "registry-plugin",
         imports: { default: async | trappable },
         exports: { default: async },
-        with: {
-            "cooperage:plugin/types": crate::bindings::imports::cooperage::plugin::types,
-            "cooperage:plugin/events": crate::bindings::imports::cooperage::plugin::events,
-            "cooperage:plugin/secrets": crate::bindings::imports::cooperage::plugin::secrets,
-            "cooperage:plugin/content": crate::bindings::imports::cooperage::plugin::content,
-            "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
-            "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
-            "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
-            "cooperage:plugin/sources": crate::bindings::imports::cooperage::plugin::sources,
-            "cooperage:plugin/connections": crate::bindings::imports::cooperage::plugin::connections,
-            "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
-        },
+        with: { "cooperage:plugin": crate::bindings::imports::cooperage::plugin },
     });
 }
 
@@ -116,18 +83,7 @@ pub mod source {
         world: "source-plugin",
         imports: { default: async | trappable },
         exports: { default: async },
-        with: {
-            "cooperage:plugin/types": crate::bindings::imports::cooperage::plugin::types,
-            "cooperage:plugin/events": crate::bindings::imports::cooperage::plugin::events,
-            "cooperage:plugin/secrets": crate::bindings::imports::cooperage::plugin::secrets,
-            "cooperage:plugin/content": crate::bindings::imports::cooperage::plugin::content,
-            "cooperage:plugin/images": crate::bindings::imports::cooperage::plugin::images,
-            "cooperage:plugin/trees": crate::bindings::imports::cooperage::plugin::trees,
-            "cooperage:plugin/registries": crate::bindings::imports::cooperage::plugin::registries,
-            "cooperage:plugin/sources": crate::bindings::imports::cooperage::plugin::sources,
-            "cooperage:plugin/connections": crate::bindings::imports::cooperage::plugin::connections,
-            "cooperage:plugin/state": crate::bindings::imports::cooperage::plugin::state,
-        },
+        with: { "cooperage:plugin": crate::bindings::imports::cooperage::plugin },
     });
 }
 

@@ -210,24 +210,47 @@ impl Build {
         let cell = lock(&self.0.contexts).entry((name.to_owned(), selection.clone())).or_default().clone();
         let result = cell
             .get_or_init(|| async {
-                let include = Ignore::new(&selection.include)?;
-                let ignore = Ignore::new(&selection.exclude)?;
-                let identity = Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(root.as_os_str())).hex();
-                let store = self.options().store.root().to_owned();
-                let cache = store.join("cache").join("stat").join(identity);
-                let threads = self.options().parallel;
-                blocking(move || {
-                    let own = own_store::within(&root, &store, &include, &ignore);
-                    let files: Arc<dyn Files> = Arc::new(ContextFiles::new(root, include, ignore, cache, threads));
-                    Ok(match own {
-                        Some(path) => own_store::guard(files, path),
-                        None => files,
-                    })
+                let (files, own) = self.open_context(selection, root).await?;
+                let files: Arc<dyn Files> = Arc::new(files);
+                Ok(match own {
+                    Some(path) => own_store::guard(files, path),
+                    None => files,
                 })
-                .await
             })
             .await;
         result.clone()
+    }
+
+    /// A local directory, and where in it the store lies, if it does.
+    async fn open_context(
+        &self,
+        selection: &Selection,
+        root: std::path::PathBuf,
+    ) -> Result<(ContextFiles, Option<Vec<u8>>), Error> {
+        let include = Ignore::new(&selection.include)?;
+        let ignore = Ignore::new(&selection.exclude)?;
+        let identity = Digest::of(std::os::unix::ffi::OsStrExt::as_bytes(root.as_os_str())).hex();
+        let store = self.options().store.root().to_owned();
+        let cache = store.join("cache").join("stat").join(identity);
+        let threads = self.options().parallel;
+        blocking(move || {
+            let own = own_store::within(&root, &store, &include, &ignore);
+            Ok((ContextFiles::new(root, include, ignore, cache, threads), own))
+        })
+        .await
+    }
+
+    /// A digest that changes when a context does, without a look into its files: what `stat` says of a directory's, the
+    /// key of a tree. A file that was touched counts as changed. None for a directory that has the store in it.
+    pub async fn state(&self, name: &str, selection: &Selection) -> Result<Option<Digest>, Error> {
+        let root = match self.context(name)? {
+            Context::Tree(tree) => return Ok(Some(self.key(&tree).await?.digest)),
+            Context::Directory(root) => root,
+        };
+        match self.open_context(selection, root).await? {
+            (files, None) => blocking(move || files.state().map(Some)).await,
+            (_, Some(_)) => Ok(None),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::filter::FilteredFiles;
 use crate::key::Key;
 use crate::record::{CacheResult, StepRecord};
 use crate::tree::Op;
-use crate::{Base, CopyOptions, Error, Origin, Outcome, Step, Tree};
+use crate::{Base, Error, Outcome, Step, Tree};
 
 /// A tree as a stack of layers.
 #[derive(Debug, Clone)]
@@ -94,11 +94,7 @@ impl Build {
                 Op::Scratch => Ok(Evaluated::empty()),
                 Op::Image(base) => Evaluated::image(base),
                 Op::Layers(evaluated) => Ok(evaluated.clone()),
-                Op::Context { .. } => {
-                    let copy = (vec!["/".to_owned()], "/".to_owned(), CopyOptions::default(), Origin::default());
-                    let whole = Tree::scratch().copy(tree, copy.0, copy.1, copy.2, copy.3);
-                    self.evaluate(&whole, unpack).await
-                }
+                Op::Context { .. } => self.evaluate(&tree.whole(), unpack).await,
                 _ => {
                     let key = self.key(tree).await?;
                     if let Some(known) = self.cell(&key).get() {

@@ -6,7 +6,7 @@ use crate::evaluate::{Doing, Done, Evaluated};
 use crate::key::KeyBuilder;
 use crate::ports::{SourceRequest, SourceVersion};
 use crate::record::CacheResult;
-use crate::{CopyOptions, Error, Origin, Tree};
+use crate::{Error, ErrorKind, Outcome, Tree};
 
 impl Build {
     /// What a URL stands for; asked once per build.
@@ -24,14 +24,19 @@ impl Build {
         request: &SourceRequest,
     ) -> Result<KeyBuilder, Error> {
         let version = self.resolve_source(request).await?;
-        let key = key.part("url", &request.url).part("parameters", &request.parameters);
+        // Keys are kept in readable form.
+        let key = key.part("url", request.shown()).part("parameters", &request.parameters);
         if !version.value.is_empty() {
             return Ok(key.part("version", version.value));
         }
         let step = self.options().reporter.step(None, crate::evaluate::step_name(tree));
-        let fetched = self.fetched(request, &version, &step).await?;
-        let layers: Vec<String> = fetched.layers.iter().map(|id| id.0.to_string()).collect();
-        step.finish(crate::Outcome::Done);
+        let fetched = self.fetched(request, &version, &step).await;
+        step.finish(match &fetched {
+            Ok(_) => Outcome::Done,
+            Err(error) if error.kind == ErrorKind::Cancelled => Outcome::Cancelled,
+            Err(error) => Outcome::Failed(error.to_string()),
+        });
+        let layers: Vec<String> = fetched?.layers.iter().map(|id| id.0.to_string()).collect();
         Ok(key.list("layers", &layers))
     }
 
@@ -52,15 +57,11 @@ impl Build {
         let cell = lock(&self.0.fetched).entry(request.clone()).or_default().clone();
         let fetch = async || {
             let tree = self.options().sources.fetch(self, request, version, step).await?;
-            let evaluated = self.evaluate(&tree, false).await?;
-            if evaluated.base.is_none() {
-                return Ok(Evaluated { operations: Default::default(), ..evaluated });
+            let mut evaluated = self.evaluate(&tree, false).await?;
+            if evaluated.base.is_some() {
+                // The layers of an image need not be here; those of a source must be.
+                evaluated = self.evaluate(&tree.whole(), false).await?;
             }
-            // The layers of an image need not be here; those of a source must be.
-            let everything = (vec!["/".to_owned()], "/".to_owned());
-            let copy =
-                Tree::scratch().copy(&tree, everything.0, everything.1, CopyOptions::default(), Origin::default());
-            let evaluated = self.evaluate(&copy, false).await?;
             Ok(Evaluated { operations: Default::default(), ..evaluated })
         };
         let result = cell.get_or_init(fetch).await;

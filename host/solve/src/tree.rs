@@ -275,6 +275,12 @@ impl Tree {
         Self::of(Op::Remove { base: self.clone(), path }, origin)
     }
 
+    /// The same files as layers of their own.
+    pub(crate) fn whole(&self) -> Self {
+        let everything = (vec!["/".to_owned()], "/".to_owned());
+        Self::scratch().copy(self, everything.0, everything.1, CopyOptions::default(), Origin::default())
+    }
+
     /// Where the operation came from.
     pub fn origin(&self) -> &Origin {
         &self.0.origin

@@ -1,12 +1,10 @@
 //! Whether the result of a step is in the cache: describes it as a run would, with a build that does nothing anew.
 
-use std::sync::Arc;
+use cooperage_flow::{Preview, StepCall, StepError, StepOutputs};
+use cooperage_solve::{Build, BuildOptions, CacheMode, Cancel, Reporter};
+use serde_json::{Map, json};
 
-use cooperage_flow::{Handle, Preview, StepCall, StepError, StepOutputs};
-use cooperage_solve::{Build, BuildOptions, CacheMode, Cancel, Error, Reporter};
-use serde_json::{Map, Value, json};
-
-use super::{Steps, builds, call_fault, error_fault, fault, request, split};
+use super::{Steps, builds, call_fault, context, fault, request};
 use crate::commands::build::assemble;
 use crate::plugins::Ready;
 
@@ -27,16 +25,15 @@ impl Steps {
         if asked.iter().any(|request| !HARMLESS.contains(&request.class.as_str())) {
             return Preview::Miss("it acts outside of the store".to_owned());
         }
-        let (host, _) = split(&call.parameters);
-        let build = self.build(call, host.get("context").and_then(Value::as_str), cancel);
+        let is_builder = builds(&ready, &call.parameters);
         let build = Build::new(BuildOptions {
             cache: CacheMode::Only,
             reporter: Reporter::silent(),
-            ..build.options().clone()
+            ..self.build_options(call, context(call).filter(|_| is_builder), cancel)
         });
-        let known = match builds(&ready, &call.parameters) {
+        let known = match is_builder {
             true => self.known_image(call, &ready, &build).await,
-            false => self.known_outputs(call, &ready, &build).await,
+            false => self.outputs(call, &ready, &build).await,
         };
         match (known, build.missed()) {
             (_, Some(step)) => Preview::Miss(format!("{step} is not in the cache")),
@@ -55,16 +52,5 @@ impl Steps {
                 .map(|(name, digest)| (name.to_owned(), json!(digest))),
         );
         Ok(StepOutputs { values, tree: None })
-    }
-
-    async fn known_outputs(&self, call: &StepCall, ready: &Ready, build: &Build) -> Result<StepOutputs, StepError> {
-        let outputs = self.session.plugins.task(ready, build, Self::task_request(call)).await.map_err(call_fault)?;
-        let tree = match outputs.tree {
-            Some(tree) => {
-                Some(Arc::new(build.freeze(&tree).await.map_err(|error: Error| error_fault(error))?) as Handle)
-            }
-            None => None,
-        };
-        Ok(StepOutputs { values: outputs.values.into_iter().collect(), tree })
     }
 }

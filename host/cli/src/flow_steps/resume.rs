@@ -7,17 +7,17 @@ use cooperage_solve::{Build, Cancel, Selection, Tree};
 use cooperage_store::{Digest, Platform};
 use serde_json::{Value, json};
 
-use super::{Steps, split};
+use super::{Steps, builds, context};
 
 impl Steps {
-    /// The plugin, the platform, and the content of all trees that the step gets. The flow file and the reports are
+    /// The plugin, the platform, and the state of all trees that the step gets. The flow file and the reports are
     /// left out where the step gets the project: they change from run to run, and what the step does with the first is
     /// in its parameters.
     pub(super) async fn fingerprint_of(&self, call: &StepCall) -> Option<String> {
         let ready = self.session.plugins.load(&call.uses).await.ok()?;
-        let (host, _) = split(&call.parameters);
-        let context = host.get("context").and_then(Value::as_str);
-        let build = self.build(call, context, Cancel::new().ok()?);
+        // To a task its parameter `context` is its own affair.
+        let context = context(call).filter(|_| builds(&ready, &call.parameters));
+        let build = Build::new(self.build_options(call, context, Cancel::new().ok()?));
         let options = build.options();
         let mut parts = vec![
             ready.plugin.digest().to_string(),
@@ -25,19 +25,19 @@ impl Steps {
             format!("{:?} {:?}", options.epoch, options.network),
         ];
         let main = match (&call.input, context) {
-            (None, None) => self.project_content(&build).await,
-            _ => content(&build, "", Selection::default()).await,
+            (None, None) => self.project_state(&build).await,
+            _ => state(&build, "", &Selection::default()).await,
         };
         parts.push(main?.to_string());
         for (name, _) in &call.inputs {
-            parts.push(format!("{name} {}", content(&build, name, Selection::default()).await?));
+            parts.push(format!("{name} {}", state(&build, name, &Selection::default()).await?));
         }
         Some(parts.join("\n"))
     }
 
-    async fn project_content(&self, build: &Build) -> Option<Digest> {
+    async fn project_state(&self, build: &Build) -> Option<Digest> {
         let selection = Selection { exclude: self.own_files.clone(), ..Selection::default() };
-        *self.content.get_or_init(|| content(build, "", selection)).await
+        *self.project_state.get_or_init(|| state(build, "", &selection)).await
     }
 
     /// A tree is its layers, an image lies in the store under its digest; values alone need nothing.
@@ -68,7 +68,7 @@ impl Steps {
     }
 }
 
-/// The content of a context; None if it cannot be read.
-async fn content(build: &Build, name: &str, selection: Selection) -> Option<Digest> {
-    build.digest(&Tree::context(name, selection)).await.ok()
+/// The state of a context; None if it cannot be told.
+async fn state(build: &Build, name: &str, selection: &Selection) -> Option<Digest> {
+    build.state(name, selection).await.ok().flatten()
 }

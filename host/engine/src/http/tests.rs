@@ -377,32 +377,3 @@ async fn uploads_stream_and_reuse_the_connection() {
     }
     assert_eq!(server.connections(), 1);
 }
-
-#[tokio::test]
-async fn plain_connections_become_encrypted_ones() {
-    let certificates = Certificates::make();
-    let server = Server::start_tls(&certificates, false, |_| async { answer(200, &[], "secret") }.boxed()).await;
-    let port = server.address.port();
-    let directory = certificates.certs_d(&format!("localhost:{port}"), false);
-    let tls = TlsSettings { certificate_directories: vec![directory], ..TlsSettings::default() };
-    let client = Client::new(Settings { tls, ..settings() }).unwrap();
-    let wait = Duration::from_secs(5);
-    let open = async |client: &Client, name: &'static str| {
-        let (tcp, peer) = client.open(name, port, Reach::LOOPBACK, wait).await?;
-        assert!(peer.is_loopback());
-        client.start_tls(tcp, name, port, wait).await
-    };
-    let mut stream = open(&client, "localhost").await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.ends_with("secret"), "{answer}");
-    assert_eq!(stream.get_ref().1.alpn_protocol(), None);
-    // The second one resumes the session of the first.
-    let again = open(&client, "localhost").await.unwrap();
-    assert_eq!(again.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
-    let error = open(&client, "x.test").await.unwrap_err();
-    assert!(matches!(error, Error::Tls { hint: Some(_), .. }), "{error}");
-    let denied = client.open("localhost", port, Reach::PUBLIC, wait).await.unwrap_err();
-    assert!(matches!(denied, Error::AddressDenied { .. }), "{denied}");
-}

@@ -45,6 +45,23 @@ impl ContextFiles {
         Self { root, include, ignore, cache: Mutex::new(StatCache::load(cache)), threads: threads.max(1) }
     }
 
+    /// A digest over what `stat` says of all files, so that nothing needs to be read. Directories count by what they
+    /// have: their own times change with files that are left out.
+    pub(crate) fn state(&self) -> Result<Digest, Error> {
+        let mut hasher = Hasher::new();
+        for Seen { entry, stamp, .. } in self.walk(b"", self.inherited_by(b""))? {
+            hasher.update(&(entry.path.len() as u64).to_be_bytes());
+            hasher.update(&entry.path);
+            hasher.update(&entry.mode.to_be_bytes());
+            let stamp = match &entry.kind {
+                Kind::Directory { .. } => [0; 4],
+                _ => [stamp.size, stamp.mtime.cast_unsigned(), stamp.ctime.cast_unsigned(), stamp.inode],
+            };
+            stamp.iter().for_each(|part| hasher.update(&part.to_be_bytes()));
+        }
+        Ok(hasher.finish())
+    }
+
     fn host_path(&self, path: &[u8]) -> PathBuf {
         if path.is_empty() { self.root.clone() } else { self.root.join(OsStr::from_bytes(path)) }
     }
