@@ -211,12 +211,12 @@ def main():
         jobs["ftp up, 500 MB"] = ([*run, "ftp-up"], ["curl", "-sf", "-T", str(large), f"{url}/curl"])
     if "docker" in wanted:
         docker = os.environ.get("DOCKER", "/usr/bin/docker")
-        env["DOCKER_BUILDKIT"] = "1"
-        for workload in ("a", "b"):
-            context = str(directory / workload)
-            ours = [coop, "build", "--builder", "docker", "--set", "network=host", "--set", "no_cache=true", "--quiet"]
-            theirs = [docker, "build", "-q", "--network", "host", "--no-cache"]
-            jobs[f"docker build, {workload}"] = (
+        for workload, buildkit in [(workload, buildkit) for workload in ("a", "b") for buildkit in ("0", "1")]:
+            context, builder = str(directory / workload), ("classic", "buildkit")[int(buildkit)]
+            ours = [coop, "build", "--builder", "docker", "--set", f"builder={builder}", "--set", "network=host",
+                    "--set", "no_cache=true", "--quiet"]
+            theirs = ["env", f"DOCKER_BUILDKIT={buildkit}", docker, "build", "-q", "--network", "host", "--no-cache"]
+            jobs[f"docker build, {builder}, {workload}"] = (
                 [*ours, "-t", f"coop-{workload}", context], [*theirs, "-t", f"docker-{workload}", context])
     flow = f"""version: 1
 flow:
