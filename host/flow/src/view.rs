@@ -8,20 +8,28 @@ use std::fmt;
 impl fmt::Display for Plan {
     /// One line per step: what it is, what does it, what it waits for.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+impl Plan {
+    /// What the text shows of each node, in order.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
         let width = self.nodes.iter().map(|node| node.id.to_string().chars().count()).max().unwrap_or(0);
-        for node in &self.nodes {
-            write!(f, "{:width$}  {}", node.id.to_string(), node.step.uses.value)?;
+        self.nodes.iter().map(move |node| {
+            let mut line = format!("{:width$}  {}", node.id.to_string(), node.step.uses.value);
             let after: Vec<String> =
                 node.dependencies.iter().map(|edge| self.nodes[edge.node].id.to_string()).collect();
             if !after.is_empty() {
-                write!(f, "  after {}", after.join(", "))?;
+                line += &format!("  after {}", after.join(", "));
             }
             if let Some(condition) = &node.step.condition {
-                write!(f, "  if {}", condition.text())?;
+                // A condition may be written on several lines.
+                let words: Vec<_> = condition.text().split_whitespace().map(str::to_owned).collect();
+                line += &format!("  if {}", words.join(" "));
             }
-            writeln!(f)?;
-        }
-        Ok(())
+            line
+        })
     }
 }
 

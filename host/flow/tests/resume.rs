@@ -205,6 +205,31 @@ miss     last    fake  after cached, known, open, order, maybe, off, none, sorry
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_step_has_one_line_however_its_condition_is_written() {
+    let yaml = "
+  a:
+    uses: fake
+    with: { preview: miss }
+  b:
+    uses: fake
+    if: |
+      always()
+        && true
+    with: { preview: hit }
+  c:
+    uses: fake
+    with: { preview: miss }
+";
+    let shown = look(yaml, &Scene::default(), false).await;
+    let expected = "\
+miss     a  fake  as it was never done
+hit      b  fake  if always() && true
+miss     c  fake  as it was never done
+";
+    assert_eq!(shown, expected, "\n{shown}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_look_before_going_on_knows_what_was_done() {
     let scene = Scene::default();
     scene.run(FLOW).await;

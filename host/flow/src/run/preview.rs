@@ -211,9 +211,7 @@ impl<'a> Prophet<'a> {
 impl fmt::Display for Forecast<'_> {
     /// One line per step: what would come of it, what it is, and why.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.plan.to_string();
-        let lines = shown.lines().zip(&self.steps);
-        for (line, step) in lines {
+        for (line, step) in self.plan.lines().zip(&self.steps) {
             write!(f, "{:7}  {line}", step.expected.as_str())?;
             match step.reason.as_str() {
                 "" => writeln!(f)?,
