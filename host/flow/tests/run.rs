@@ -98,6 +98,30 @@ async fn a_failure_skips_what_waits_for_it_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_cleans_up_may_say_that_it_always_does() {
+    let yaml = "
+        a: { uses: fake, with: { fail: broken } }
+        clean: { uses: fake, finally: true, if: true }
+        never: { uses: fake, finally: true, if: false }
+        next: { uses: fake, needs: [a], if: true }
+    ";
+    check(
+        yaml,
+        "0 a queued
+         0 a started 1
+         0 a failed: broken
+         0 next skipped: `a` did not succeed
+         0 clean queued
+         0 clean started 1
+         0 clean succeeded
+         0 never skipped: its condition does not hold
+         Failed
+         a: Failed broken",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn tolerated_failures_and_conditions() {
     let yaml = "
         flaky: { uses: fake, continue_on_error: true, with: { fail: broken } }
@@ -245,6 +269,38 @@ async fn cancelling_stops_everything_but_what_cleans_up() {
     );
 }
 
+/// The grace of a step begins with it, however long it had to wait for its place.
+#[tokio::test(start_paused = true)]
+async fn what_cleans_up_waits_for_its_place_after_a_cancel() {
+    let yaml = "
+        work: { uses: fake, with: { ms: 5000 } }
+        idle: { uses: fake }
+        one: { uses: fake, finally: true, with: { ms: 1500 } }
+        two: { uses: fake, finally: true, with: { ms: 1500 } }
+        three: { uses: fake, finally: true, with: { ms: 1500 } }
+    ";
+    let options = RunOptions { parallelism: 1, ..fake::options() };
+    let shown = play_with(yaml, options, Some(Duration::from_millis(100))).await;
+    assert_same(
+        &shown,
+        "0 work queued
+         0 work started 1
+         0 idle queued
+         100 work cancelled: cancelled while it ran
+         100 idle cancelled: cancelled before it began
+         100 one queued
+         100 one started 1
+         100 two queued
+         100 three queued
+         1600 one succeeded
+         1600 two started 1
+         3100 two succeeded
+         3100 three started 1
+         4600 three succeeded
+         Cancelled",
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn cancelled_before_it_begins() {
     let yaml = "
@@ -355,6 +411,25 @@ error: too large
 f"#;
     assert_eq!(shown.join("\n\n"), expected.trim_start_matches('\n'), "\n{}", shown.join("\n\n"));
     assert!(result.failed_by(FaultKind::Refused) && result.failed_by(FaultKind::Invalid));
+}
+
+/// The line of a failure is shown, and with it all that stands on it.
+#[tokio::test(start_paused = true)]
+async fn no_failure_shows_a_secret_that_the_file_has_in_clear() {
+    let yaml = "
+        a: { uses: fake, with: { out: { digest: x } } }
+        b: { uses: fake, with: { x: '${{ steps.a.digst }}', password: hunter2 } }
+        c: { uses: fake, if: steps.a.digest, with: { password: hunter2 } }
+        d: { uses: fake, in: a, with: { password: hunter2 } }
+        e: { uses: fake, with: { password: hunter2, fail: wrong, pointer: /password } }
+    ";
+    let result =
+        run(&plan(yaml), Arc::new(Fake::default()), Arc::new(NoObserver), &fake::options(), &Cancel::new()).await;
+    for (id, fault) in result.failures() {
+        let shown = fault.diagnostic.as_ref().unwrap().render(false);
+        assert!(shown.contains("password: *******") && !shown.contains("hunter2"), "{id}: {shown}");
+    }
+    assert_eq!(result.failures().count(), 4);
 }
 
 #[tokio::test]

@@ -188,8 +188,8 @@ impl Step {
     /// Whether it may run after something it waits for failed.
     pub fn survives_failure(&self) -> bool {
         match &self.condition {
-            None => self.finally,
-            Some(Condition::Constant(_)) => false,
+            // `if: false` never runs, after a failure or not.
+            None | Some(Condition::Constant(_)) => self.finally,
             Some(Condition::Expression(expression)) => {
                 expression.survives_failure() || (self.finally && !expression.calls_status())
             }

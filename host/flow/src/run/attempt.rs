@@ -132,7 +132,7 @@ impl Task {
             self.life.change(Change::Pause, Event::Retrying { attempt, delay, error });
             tokio::select! {
                 biased;
-                () = self.stop_waiting() => break Err(self.cancelled("before it was tried again")),
+                () = self.told_to_stop(Some(self.grace)) => break Err(self.cancelled("before it was tried again")),
                 () = sleep(delay) => {}
             }
         };
@@ -140,7 +140,8 @@ impl Task {
         Ended { result, attempts: attempt, duration, stamp: stamp(), resumed: false }
     }
 
-    /// A free place, or None if the flow is cancelled before there is one.
+    /// A free place, or None if the flow is cancelled before there is one. What cleans up waits for its place all the
+    /// same: its time begins with it, and the others that run end in theirs.
     async fn place(&self) -> Option<Place> {
         let place = async {
             // Whoever waits for its own kind takes no place from others.
@@ -152,17 +153,20 @@ impl Task {
         };
         tokio::select! {
             biased;
-            () = self.stop_waiting() => None,
+            () = self.told_to_stop(None) => None,
             place = place => place,
         }
     }
 
-    /// Returns when a step that is not running has to give up.
-    async fn stop_waiting(&self) {
+    /// Returns when the step has to give up. What cleans up goes on for `grace` after the flow is cancelled; without
+    /// one, whatever becomes of the flow.
+    async fn told_to_stop(&self, grace: Option<Duration>) {
         let flow = async {
             self.cancel.cancelled().await;
-            if self.survivor {
-                sleep(self.grace).await;
+            match grace {
+                _ if !self.survivor => {}
+                Some(grace) => sleep(grace).await,
+                None => std::future::pending().await,
             }
         };
         let group = async {
@@ -198,7 +202,7 @@ impl Task {
             };
             tokio::select! {
                 () = time_is_up => Stop::TimedOut,
-                () = self.stop_waiting() => Stop::Cancelled,
+                () = self.told_to_stop(Some(self.grace)) => Stop::Cancelled,
             }
         };
         let stop = tokio::select! {

@@ -158,7 +158,9 @@ impl<'a> Run<'a> {
                 self.states[index].life.change(Change::Skip, Event::Skipped { reason });
                 true
             }
-            Err(diagnostic) => {
+            Err(mut diagnostic) => {
+                // An expression has the file as it was read; in that of the plan secrets in clear are blotted out.
+                diagnostic.source = self.plan.source.clone();
                 let mut error = StepError::new(FaultKind::Invalid, diagnostic.message.clone());
                 error.hint = diagnostic.hint.clone();
                 self.fault(index, Change::Fail, error, Some(*diagnostic));
