@@ -20,6 +20,7 @@ pub mod imports {
             "cooperage:plugin/trees.[static]tree.context": trappable,
             "cooperage:plugin/trees.[static]tree.fetch": trappable,
             "cooperage:plugin/connections.[method]connection.peer": trappable,
+            "cooperage:plugin/connections.[method]connection.subscribe": trappable,
             "cooperage:plugin/trees.[method]tree.copy": trappable,
             "cooperage:plugin/trees.[method]tree.run": trappable,
             "cooperage:plugin/trees.[method]tree.make-directory": trappable,
@@ -32,6 +33,7 @@ pub mod imports {
             default: async | trappable,
         },
         with: {
+            "wasi:io": wasmtime_wasi::p2::bindings::io,
             "cooperage:plugin/events.step": crate::host::events::GuestStep,
             "cooperage:plugin/content.writer": crate::host::content::Writer,
             "cooperage:plugin/content.reader": crate::host::content::Reader,

@@ -13,19 +13,29 @@ pub(crate) mod trees;
 
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTableError};
 
-use crate::bindings::imports::Imports;
+use crate::bindings::imports::cooperage::plugin;
 use crate::bindings::wit;
 use crate::instance::{Answer, State};
 use crate::limits::{Limit, LimitHit};
 
-/// Links all of `cooperage:plugin@0.1.0`.
+/// Links all of `cooperage:plugin@0.1.0`. What it takes of WASI is linked with the rest of WASI.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    Imports::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+    type Own = HasSelf<State>;
+    plugin::types::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin::events::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin::secrets::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin::content::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin::images::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin::trees::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin::registries::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin::sources::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin::connections::add_to_linker::<_, Own>(linker, |state| state)?;
+    plugin::state::add_to_linker::<_, Own>(linker, |state| state)
 }
 
 impl wit::Host for State {}
 
-impl crate::bindings::imports::cooperage::plugin::state::Host for State {
+impl plugin::state::Host for State {
     async fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
         if let Err(error) = self.may_keep_state() {
             return Ok(Err(error));

@@ -14,14 +14,15 @@ mod proxy;
 mod rule;
 mod stream;
 mod tls;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
 
 pub use body::ResponseBody;
 pub use client::{Client, Peer, SendOptions, Settings};
-pub(crate) use connect::UNKNOWN_AUTHORITY;
 pub use connect::{Resolver, SystemResolver, name_authority};
+pub(crate) use connect::{Stream, UNKNOWN_AUTHORITY};
 pub use error::Error;
 pub use hooks::{Hooks, HttpGrants, Service, TlsTrouble};
 pub use proxy::ProxySettings;

@@ -26,7 +26,8 @@ use crate::state::StateStore;
 pub(crate) struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    hooks: Hooks,
+    /// Checks requests by HTTP, and those that switch to another protocol.
+    pub hooks: Hooks,
     pub table: ResourceTable,
     pub sockets: Sockets,
     /// Where TCP may go.

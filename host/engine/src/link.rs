@@ -65,6 +65,7 @@ const INTERFACES: &[(&str, &[&str])] = &[
             "[method]tree.open",
             "[method]tree.pack",
             "[method]tree.entries",
+            "[method]tree.walk",
             "[method]tree.stat",
         ],
     ),
@@ -74,8 +75,10 @@ const INTERFACES: &[(&str, &[&str])] = &[
         "connections",
         &[
             "[static]connection.open",
+            "[static]connection.upgrade",
             "[method]connection.start-tls",
             "[method]connection.read",
+            "[method]connection.subscribe",
             "[method]connection.write",
             "[method]connection.finish",
             "[method]connection.peer",

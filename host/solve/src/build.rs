@@ -98,7 +98,7 @@ pub enum FileKind {
 /// What is known of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileInfo {
-    /// Name within its directory for `entries`, the resolved path for `stat`.
+    /// Name within its directory for `entries`, the whole path for `walk`, the resolved one for `stat`.
     pub path: String,
     /// What it is.
     pub kind: FileKind,
@@ -240,6 +240,21 @@ impl Build {
                 Some(_) => Err(Error::invalid(format!("{} is not a directory", display(&path)))),
                 None => Err(Error::not_found(format!("{} does not exist", display(&path)))),
             }
+        })
+        .await
+    }
+
+    /// A path and all that is below, parents first, each with its whole path; files with the digest of their bytes.
+    pub async fn walk(&self, tree: &Tree, path: &str) -> Result<Vec<(FileInfo, Option<Digest>)>, Error> {
+        let files = self.files(tree).await?;
+        let path = clean(path.as_bytes());
+        blocking(move || {
+            let resolved = resolve(files.as_ref(), &path, true)?;
+            if resolved.item.is_none() {
+                return Err(Error::not_found(format!("{} does not exist", display(&path))));
+            }
+            let whole = |item: &Item| (info(&[b"/", item.path()].concat(), item), item.digest());
+            Ok(files.subtree(&resolved.path)?.iter().map(whole).collect())
         })
         .await
     }

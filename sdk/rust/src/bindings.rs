@@ -10,6 +10,7 @@ pub mod imports {
         path: "../../wit/cooperage-plugin-0.1.0",
         inline: "package cooperage:sdk; world sdk-imports { include cooperage:plugin/imports@0.1.0; }",
         world: "cooperage:sdk/sdk-imports",
+        with: { "wasi:io/poll@0.2.12": wasip2::io::poll },
         generate_all,
         generate_unused_types: true,
         additional_type_attributes: {

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 pub use headers::Headers;
 pub use response::Response;
+pub use send::Pending;
 pub use url::Url;
 
 use crate::content::{CHUNK, Reader};
@@ -152,7 +153,15 @@ impl Request {
     /// `denied` when the grants do not allow it (with the host's explanation), `unavailable` for faults of the
     /// network that may pass.
     pub fn send(self) -> Result<Response> {
-        send::send(self)
+        self.begin()?.answer()
+    }
+
+    /// Sends it with its body, and does not wait for the answer.
+    ///
+    /// # Errors
+    /// `denied` when the grants do not allow it; what goes wrong later is told by the answer.
+    pub fn begin(self) -> Result<Pending> {
+        send::begin(self)
     }
 }
 

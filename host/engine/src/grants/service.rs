@@ -10,7 +10,7 @@ use super::{Scope, Side, list, some_list, wrong};
 pub struct ServiceRequest {
     /// Its name, for instance `docker`.
     pub name: String,
-    /// `METHOD[,METHOD...] PATH-PATTERN`; empty is all.
+    /// `METHOD[,METHOD...] PATH-PATTERN`; empty is all. The method `UPGRADE` is leave to switch to another protocol there.
     pub requests: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
 //! `trees`: lazy file systems. An operation makes a value; the functions that ask a question make the build evaluate.
 
 use cooperage_solve::{Error, ErrorKind, FileInfo, FileKind, Selection, Tree};
+use cooperage_store::Digest;
 use serde_json::json;
 use wasmtime::component::Resource;
 
@@ -280,6 +281,18 @@ impl trees::HostTree for State {
         let build = self.build();
         let entries = elsewhere(async move { build?.entries(&tree?, &path).await }).await;
         answer(entries.map(|entries| entries.into_iter().map(file_info).collect()))
+    }
+
+    async fn walk(
+        &mut self,
+        this: Resource<GuestTree>,
+        path: String,
+    ) -> Answer<Vec<(trees::FileInfo, Option<String>)>> {
+        let tree = self.table.get(&this)?.tree();
+        let build = self.build();
+        let found = elsewhere(async move { build?.walk(&tree?, &path).await }).await;
+        let entry = |(info, digest): (FileInfo, Option<Digest>)| (file_info(info), digest.map(|one| one.to_string()));
+        answer(found.map(|found| found.into_iter().map(entry).collect()))
     }
 
     async fn stat(&mut self, this: Resource<GuestTree>, path: String, follow: bool) -> Answer<Option<trees::FileInfo>> {

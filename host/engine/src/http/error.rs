@@ -91,6 +91,14 @@ pub enum Error {
         /// Host and port wanted.
         peer: String,
     },
+    /// The service was asked to speak another protocol, and does not.
+    #[error("{peer} answers {status} where it should switch to another protocol")]
+    NotSwitched {
+        /// Host and port.
+        peer: String,
+        /// Instead of 101.
+        status: u16,
+    },
     /// Nothing moved for too long.
     #[error("{peer} sends nothing for {after:?}")]
     ReadTimeout {
@@ -210,6 +218,7 @@ impl From<Error> for wasmtime_wasi_http::Error {
             | Error::AddressDenied { .. }
             | Error::InvalidRequest(_)
             | Error::Configuration { .. }
+            | Error::NotSwitched { .. }
             | Error::Proxy { .. } => Self::InternalError(Some(error.to_string())),
         }
     }

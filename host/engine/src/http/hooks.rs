@@ -127,7 +127,7 @@ impl Hooks {
 
     fn allowed<B>(&self, origin: &Origin, request: &Request<B>) -> Result<SendOptions, Error> {
         let (method, path) = (request.method(), request.uri().path());
-        if let Some(service) = self.grants.services.iter().find(|s| !origin.https && s.authority == origin.host) {
+        if let Some(service) = self.service(origin) {
             let allowed = service.requests.is_empty()
                 || service
                     .requests
@@ -171,7 +171,16 @@ impl Hooks {
         ))
     }
 
-    fn denied_service(&self, service: &Service, method: &::http::Method, path: &str) -> Error {
+    /// The service that an origin stands for.
+    pub(super) fn service(&self, origin: &Origin) -> Option<&Service> {
+        self.grants.services.iter().find(|service| !origin.https && service.authority == origin.host)
+    }
+
+    pub(super) fn header_limit(&self) -> usize {
+        self.client.settings().header_limit
+    }
+
+    pub(super) fn denied_service(&self, service: &Service, method: &::http::Method, path: &str) -> Error {
         let plugin = &self.grants.plugin;
         let form = |(methods, pattern): &(Vec<String>, Option<String>)| {
             let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };

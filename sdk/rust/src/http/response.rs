@@ -3,7 +3,8 @@
 use std::io;
 
 use wasip2::http::types::{IncomingBody, IncomingResponse, OutgoingBody};
-use wasip2::io::streams::InputStream;
+use wasip2::io::poll::Pollable;
+use wasip2::io::streams::{InputStream, StreamError};
 
 use super::{Headers, Url, fault};
 use crate::content::{CHUNK, Writer};
@@ -57,12 +58,32 @@ impl Response {
             match stream.blocking_read(u64::from(max.max(1))) {
                 Ok(bytes) if bytes.is_empty() => {}
                 Ok(bytes) => return Ok(bytes),
-                Err(error) => {
-                    let fault = fault::of_stream(error, &self.url);
-                    self.stream = None;
-                    return fault.map_or(Ok(Vec::new()), Err);
-                }
+                Err(error) => return self.ended(error),
             }
+        }
+    }
+
+    fn ended(&mut self, error: StreamError) -> Result<Vec<u8>> {
+        let fault = fault::of_stream(error, &self.url);
+        self.stream = None;
+        fault.map_or(Ok(Vec::new()), Err)
+    }
+
+    /// Ready as soon as `try_chunk` would give something; none at the end of the body.
+    #[must_use]
+    pub fn subscribe(&self) -> Option<Pollable> {
+        self.stream.as_ref().map(InputStream::subscribe)
+    }
+
+    /// What is there of the body, at most `max` bytes: none if that is nothing yet, and empty at the end.
+    ///
+    /// # Errors
+    /// Those of [`Response::chunk`].
+    pub fn try_chunk(&mut self, max: u32) -> Result<Option<Vec<u8>>> {
+        let Some(stream) = &self.stream else { return Ok(Some(Vec::new())) };
+        match stream.read(u64::from(max.max(1))) {
+            Ok(bytes) => Ok((!bytes.is_empty()).then_some(bytes)),
+            Err(error) => self.ended(error).map(Some),
         }
     }
 

@@ -6,13 +6,38 @@ use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
     Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
 };
-use wasip2::io::poll;
+use wasip2::io::poll::{self, Pollable};
 use wasip2::io::streams::OutputStream;
 
 use super::{Body, Request, Response, Timeouts, Url, fault};
 use crate::{Error, Result};
 
-pub(super) fn send(request: Request) -> Result<Response> {
+/// A request that was sent, and whose answer has not been waited for.
+#[derive(Debug)]
+pub struct Pending {
+    answer: FutureIncomingResponse,
+    url: Url,
+    unsent: Option<OutgoingBody>,
+}
+
+impl Pending {
+    /// Ready as soon as `answer` would not wait.
+    #[must_use]
+    pub fn subscribe(&self) -> Pollable {
+        self.answer.subscribe()
+    }
+
+    /// Waits for the head of the answer.
+    ///
+    /// # Errors
+    /// Those of [`Request::send`].
+    pub fn answer(self) -> Result<Response> {
+        let response = wait(&self.answer, &self.url)?;
+        Response::new(response, self.url, self.unsent)
+    }
+}
+
+pub(super) fn begin(request: Request) -> Result<Pending> {
     let Request { method, url, mut headers, mut body, timeouts } = request;
     let length = body.length();
     match length {
@@ -44,8 +69,7 @@ pub(super) fn send(request: Request) -> Result<Response> {
         Some(sink) => feed(sink, &mut body, &answer)?,
         None => None,
     };
-    let response = wait(&answer, &url)?;
-    Response::new(response, url, unsent)
+    Ok(Pending { answer, url, unsent })
 }
 
 /// Sends the body, and gives it back if the far side did not want it to the end.
