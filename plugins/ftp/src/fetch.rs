@@ -106,6 +106,10 @@ impl<'f, W: Write> Fetch<'f, W> {
     ) -> Result<()> {
         self.total = found.iter().filter(|(_, e)| e.kind == Kind::File).map(|(_, e)| e.size).sum();
         for (path, entry) in found {
+            if let Err(error) = paths::check_in_layer(path) {
+                warn!("left out: {}", error.message);
+                continue;
+            }
             let name = if prefix.is_empty() { path.clone() } else { format!("{prefix}/{path}") };
             match &entry.kind {
                 Kind::Directory => self.layer.directory(&name, 0o755)?,

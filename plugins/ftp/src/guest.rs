@@ -18,7 +18,7 @@ const CONNECT: Duration = Duration::from_secs(30);
 
 impl Network for Guest {
     fn connect(&self, host: &str, port: u16, idle: Duration) -> Result<Box<dyn Link>> {
-        check_cancelled()?;
+        // Without a look at whether the call is cancelled: what was begun on the server is cleaned up after that.
         let patience = Patience { connect: Some(CONNECT.min(idle)), idle: Some(idle) };
         Ok(Box::new(Wire(net::connect(host, port, patience)?)))
     }

@@ -142,7 +142,7 @@ impl Registry for Ftp {
 fn layout<T>(repository: &Repository, work: impl FnOnce(&mut Layout) -> Result<T>) -> Result<T> {
     let place = Place::new(repository)?;
     let mut client = Client::new(&Guest, &Guest, &place.server, place.retries);
-    work(&mut Layout::new(&mut client, &Guest, &place, Patience::default()))
+    work(&mut Layout::new(&mut client, &Guest, &place, Patience::new(place.server.idle)))
 }
 
 cooperage_sdk::plugin!(Ftp: task, source, registry);

@@ -57,6 +57,21 @@ pub fn is_name(name: &str) -> bool {
         && !name.contains(|c: char| c == '/' || c.is_control())
 }
 
+/// Checks that no part of a path in a layer begins with `.wh.`: there, such a name says that another one is gone (OCI
+/// image-spec 1.1, "Whiteouts").
+///
+/// # Errors
+/// `invalid-input`.
+pub fn check_in_layer(path: &str) -> Result<()> {
+    if path.split('/').any(|part| part.starts_with(".wh.")) {
+        return Err(Error::invalid_input(format!(
+            "{path:?} cannot be in a tree: names that begin with `.wh.` stand for removed files in layers"
+        ))
+        .hint("give the file another name"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +107,15 @@ mod tests {
         let long = "n".repeat(2000);
         for bad in ["", ".", "..", "/etc", "a/b", "../x", "a\r\nDELE b", "a\0", "\x7f", &long] {
             assert!(!is_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn whiteouts_are_no_files() {
+        for (path, good) in
+            [("a", true), ("a/.wh", true), ("a.wh.b", true), (".wh.a", false), ("a/.wh..wh..opq/b", false)]
+        {
+            assert_eq!(check_in_layer(path).is_ok(), good, "{path:?}");
         }
     }
 

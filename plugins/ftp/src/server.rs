@@ -179,18 +179,17 @@ pub fn port(tls: Tls) -> u16 {
 /// Host and port of `host`, `host:port`, `[address]:port`.
 ///
 /// # Errors
-/// `invalid-input`.
-pub fn authority(text: &str) -> Result<(String, Option<u16>)> {
-    let wrong = |why: &str| Error::invalid_input(format!("{text:?} is no host: {why}"));
+/// Why it is none of these, without the text: in a URL it may hold a password.
+pub fn authority(text: &str) -> Result<(String, Option<u16>), &'static str> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
-            let (host, after) = rest.split_once(']').ok_or_else(|| wrong("a bracket is open"))?;
+            let (host, after) = rest.split_once(']').ok_or("a bracket is open")?;
             let port = match after {
                 "" => None,
-                after => Some(after.strip_prefix(':').ok_or_else(|| wrong("no port follows the address"))?),
+                after => Some(after.strip_prefix(':').ok_or("no port follows the address")?),
             };
             if host.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err(wrong("brackets are for IPv6 addresses"));
+                return Err("brackets are for IPv6 addresses");
             }
             (host, port)
         }
@@ -203,12 +202,12 @@ pub fn authority(text: &str) -> Result<(String, Option<u16>)> {
         None | Some("") => None,
         Some(port) => {
             let number = port.bytes().all(|b| b.is_ascii_digit()).then(|| port.parse::<u16>().ok()).flatten();
-            Some(number.filter(|port| *port != 0).ok_or_else(|| wrong("the port is no number from 1 to 65535"))?)
+            Some(number.filter(|port| *port != 0).ok_or("the port is no number from 1 to 65535")?)
         }
     };
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
     if host.is_empty() || !host.chars().all(plain) {
-        return Err(wrong("it contains what no name of a host has"));
+        return Err("it contains what no name of a host has");
     }
     Ok((host.to_lowercase(), port))
 }

@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::client::directories::walk;
 use crate::client::download::{Download, Stamp};
 use crate::client::listing::{Entry, Kind};
-use crate::client::session::Mode;
+use crate::client::session::{Mode, is_time};
 use crate::edge::Store;
 use crate::fetch::Fetch;
 use crate::paths;
@@ -87,7 +87,7 @@ pub fn resolve(client: &mut Client, url: &Url, parameters: &Parameters) -> Resul
     let what = format!("cannot resolve {}", client.server().url(&path));
     if url.is_directory() {
         let found = walk(client, &path).context(what)?;
-        return Ok(Version::new(digest(&found)).annotation("files", count(&found)));
+        return Ok(Version::new(listing(&found)).annotation("files", count(&found)));
     }
     let stamp = client.again(|session| Stamp::of(session, &path)).map_err(missing).context(what)?;
     let named = [("size", stamp.size.map(|size| size.to_string())), ("modified", stamp.modified.clone())];
@@ -115,7 +115,7 @@ pub fn fetch<W: Write>(
         let mut fetch = Fetch::new(layer, store, parameters.mode, step);
         if url.is_directory() {
             let found = walk(client, &path).with_context(|| format!("cannot fetch {shown}"))?;
-            same(version, &digest(&found), &shown)?;
+            same(version, &listing(&found), &shown)?;
             fetch.directory(client, &path, &found, "")?;
             return Ok(fetch.layer);
         }
@@ -124,6 +124,7 @@ pub fn fetch<W: Write>(
         if !paths::is_name(name) {
             return Err(Error::invalid_input(format!("`filename` is {name:?}, which is no name of a file")));
         }
+        paths::check_in_layer(name)?;
         if let Some(checksum) = checksum {
             let download = Download::begin(client, &path, parameters.mode, None).map_err(missing);
             let kept = download
@@ -148,8 +149,13 @@ fn value(stamp: &Stamp) -> String {
     }
 }
 
-/// Equal for equal listings.
-fn digest(found: &[(String, Entry)]) -> String {
+/// Equal for equal listings; empty if the size or the time of a file is not listed. Listings for people have times to the
+/// minute or the day, within which a file can change unseen.
+fn listing(found: &[(String, Entry)]) -> String {
+    let told = |entry: &Entry| entry.size.is_some() && entry.modified.as_deref().is_some_and(is_time);
+    if found.iter().any(|(_, entry)| entry.kind == Kind::File && !told(entry)) {
+        return String::new();
+    }
     // JSON frames each part, so that no name can take the place of another part.
     let parts = found.iter().map(|(path, entry)| {
         let kind = match &entry.kind {

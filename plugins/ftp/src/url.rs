@@ -68,11 +68,17 @@ impl std::str::FromStr for Url {
             Some((user, place)) => (Some(user), place),
             None => (None, place),
         };
-        if user.is_some_and(|user| user.contains(':')) {
+        // A password with a slash in it ends the place early, and then no port follows the colon.
+        let host = authority(place);
+        let cut = (host.is_err() || place.ends_with(':')) && path.contains('@');
+        if cut || user.is_some_and(|user| user.contains(':')) {
             return Err(Error::invalid_input("the URL contains a password")
                 .hint("name a secret instead: `password: { secret: NAME }`"));
         }
-        let (host, port) = authority(place)?;
+        let (host, port) = match host {
+            Ok(host) => host,
+            Err(why) => return wrong(why),
+        };
         let username = user.map(decoded).transpose()?.filter(|user| !user.is_empty());
         if path.contains(";type=") {
             return wrong("it says a type of transfer; use `mode`");
@@ -161,8 +167,19 @@ mod tests {
 
     #[test]
     fn passwords_are_not_repeated() {
-        let error = "ftp://u:geheim@a/".parse::<Url>().unwrap_err();
-        assert!(!format!("{error:?}").contains("geheim"));
+        for (text, says) in [
+            ("ftp://u:geheim@a/", "contains a password"),
+            ("ftp://u:geheim/x@a/", "contains a password"),
+            ("ftp://u:1geheim/@a/", "contains a password"),
+            ("ftp://u:/geheim@a/", "contains a password"),
+            ("ftp://u:geheim", "no FTP URL"),
+            ("ftp://u:geheim/x", "no FTP URL"),
+        ] {
+            let error = text.parse::<Url>().unwrap_err();
+            assert!(error.message.contains(says), "{text}: {}", error.message);
+            assert!(!format!("{error:?}").contains("geheim"), "{error:?}");
+        }
+        assert!("ftp://a:21/@scope/x".parse::<Url>().is_ok(), "what follows a port is a path");
     }
 
     #[test]

@@ -5,13 +5,18 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cooperage_plugin_ftp::client::directories::{self, walk};
-use cooperage_plugin_ftp::client::download::{Download, small};
+use cooperage_plugin_ftp::client::download::{Download, Stamp, small};
 use cooperage_plugin_ftp::client::session::Mode;
 use cooperage_plugin_ftp::client::upload::Upload;
+use cooperage_plugin_ftp::edge::Store;
+use cooperage_plugin_ftp::registry::Layout;
+use cooperage_plugin_ftp::registry::lock::Patience;
+use cooperage_plugin_ftp::registry::place::Place;
 use cooperage_plugin_ftp::server::{Login, Server, Tls};
+use cooperage_sdk::roles::registry::Repository;
 use cooperage_sdk::{Error, ErrorKind, Result};
 use support::peer::{Act, Peer, say};
-use support::{World, noise};
+use support::{World, digest, noise};
 
 fn get(peer: &Peer) -> Result<Vec<u8>> {
     let world = World::default();
@@ -131,14 +136,21 @@ fn ports_that_are_none() {
     }
 }
 
-/// Serves a file whose connection breaks after 3000 bytes each time.
-fn breaking(bytes: Vec<u8>, restart: bool) -> Peer {
-    let mut offset = 0;
+/// Tells one time, always.
+const ONE_TIME: &[&str] = &["213 20260101000000"];
+
+/// Serves a file whose connection breaks after 3000 bytes each time, and answers MDTM with one of `times` after the other,
+/// the last one for ever.
+fn breaking(bytes: Vec<u8>, restart: bool, times: &'static [&str]) -> Peer {
+    let (mut offset, mut asked) = (0, 0);
     Peer::start(move |line| {
         let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
         Some(match verb {
             "SIZE" => say(&format!("213 {}", bytes.len())),
-            "MDTM" => say("213 20260101000000"),
+            "MDTM" => {
+                asked += 1;
+                say(times[asked.min(times.len()) - 1])
+            }
             "REST" if !restart => say("502 what?"),
             "REST" => {
                 offset = argument.parse().unwrap();
@@ -159,7 +171,7 @@ fn breaking(bytes: Vec<u8>, restart: bool) -> Peer {
 #[test]
 fn a_broken_download_goes_on_where_it_broke() {
     let bytes = noise(10_000);
-    let peer = breaking(bytes.clone(), true);
+    let peer = breaking(bytes.clone(), true, ONE_TIME);
     assert_eq!(get(&peer).unwrap(), bytes);
     let rests: Vec<_> = peer.seen().into_iter().filter(|line| line.starts_with("REST")).collect();
     assert_eq!(rests, ["REST 3000", "REST 6000", "REST 9000"]);
@@ -167,7 +179,7 @@ fn a_broken_download_goes_on_where_it_broke() {
 
 #[test]
 fn a_broken_download_ends_when_nothing_more_comes() {
-    let peer = breaking(noise(10_000), false);
+    let peer = breaking(noise(10_000), false, ONE_TIME);
     let error = get(&peer).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
     // Once with progress, and three times again without.
@@ -186,6 +198,30 @@ fn a_file_that_changes_meanwhile_is_not_mixed() {
     let error = get(&peer).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Conflict, "{error:?}");
     assert!(told(&error).contains("changed"), "{error:?}");
+}
+
+#[test]
+fn a_download_goes_on_only_if_a_time_or_a_digest_proves_the_file() {
+    let (untold, changing) = (&["550 no"][..], &["213 20260101000000", "213 20260101000001"][..]);
+    let right = digest(&noise(10_000));
+    for (times, expected, outcome, transfers) in [
+        (ONE_TIME, None, None, 4),
+        (changing, None, Some(ErrorKind::Conflict), 1),
+        (untold, None, Some(ErrorKind::Unavailable), 1),
+        (untold, Some(&right), None, 4),
+        (changing, Some(&right), None, 4),
+    ] {
+        let peer = breaking(noise(10_000), true, times);
+        let world = World::default();
+        let mut client = world.client(&peer.server);
+        // What a listing for people says of a file.
+        let stamp = Stamp { size: Some(10_000), modified: None };
+        let download = Download::begin(&mut client, "/f", Mode::Binary, Some(stamp)).unwrap();
+        let step = cooperage_sdk::events::Step::new("test");
+        let kept = download.keep(world.sink(), "a/b", expected.map(String::as_str), &step);
+        assert_eq!(kept.err().map(|error| error.kind), outcome, "{times:?} {expected:?}");
+        assert_eq!((world.has(&right), peer.count("RETR")), (outcome.is_none(), transfers), "{times:?} {expected:?}");
+    }
 }
 
 #[test]
@@ -256,8 +292,11 @@ fn listings_that_do_not_end() {
     let peer = Peer::start(|line| {
         line.starts_with("MLSD").then(|| Act::Send(b"type=file; x\r\n".repeat(2 << 20), "226 sent".to_owned()))
     });
-    let error = walk(&mut world.client(&peer.server), "/").unwrap_err();
+    let mut client = world.client(&peer.server);
+    let error = walk(&mut client, "/").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Limit, "{error:?}");
+    let next = client.again(|session| session.command("NOOP", None)).unwrap();
+    assert_eq!(next.code, 200, "what the server says of the listing is not taken for another reply");
 }
 
 #[test]
@@ -296,6 +335,56 @@ fn refused_uploads_remove_nothing() {
     let error = put(&peer, b"1").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Denied, "{error:?}");
     assert_eq!(peer.count("DELE"), 0);
+}
+
+/// Pushes a tag to a server that forgets who has the lock while the index is sent, or not.
+fn push(keeps_lock: bool) -> (Peer, Result<()>) {
+    let world = World::default();
+    let manifest = world.keep(br#"{"config":{}}"#, "application/vnd.oci.image.manifest.v1+json");
+    let (size, mut owner) = (manifest.size, String::new());
+    let peer = Peer::start(move |line| {
+        let (verb, path) = line.split_once(' ').unwrap_or((line, ""));
+        Some(match verb {
+            "MKD" => {
+                if let Some(name) = path.strip_prefix("/a/.coop-lock/") {
+                    name.clone_into(&mut owner);
+                }
+                say("257 made")
+            }
+            "MLSD" => Act::Send(format!("type=dir; {owner}\r\n").into_bytes(), "226 sent".to_owned()),
+            "SIZE" if path.starts_with("/a/blobs/") || path == "/a/oci-layout" => say(&format!("213 {size}")),
+            "SIZE" if path == "/a/index.json" => say("550 none"),
+            "STOR" => {
+                if !keeps_lock {
+                    "other".clone_into(&mut owner);
+                }
+                Act::Take("226 stored".to_owned())
+            }
+            "RNFR" => say("350 to where?"),
+            "RNTO" | "DELE" | "RMD" => say("250 fine"),
+            _ => return None,
+        })
+    });
+    let host = format!("127.0.0.1:{}", peer.server.port);
+    let repository = Repository { host, name: "a".into(), plain_http: true, credential: None, options: Vec::new() };
+    let place = Place::new(&repository).unwrap();
+    let mut client = world.client(&place.server);
+    let pushed = Layout::new(&mut client, &world, &place, Patience::new(place.server.idle))
+        .put_manifest(&manifest, Some("latest"));
+    drop(client);
+    (peer, pushed)
+}
+
+#[test]
+fn an_index_gets_its_name_only_under_the_lock() {
+    let (peer, pushed) = push(true);
+    pushed.unwrap();
+    assert_eq!((peer.count("STOR /a/.index.json."), peer.count("RNTO /a/index.json")), (1, 1));
+    let (peer, pushed) = push(false);
+    let error = pushed.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
+    assert!(told(&error).contains("was taken away"), "{error:?}");
+    assert_eq!((peer.count("STOR"), peer.count("RNFR"), peer.count("DELE /a/.index.json.")), (1, 0, 1));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use cooperage_sdk::events::check_cancelled;
 use cooperage_sdk::{Context, Error, ErrorKind, Result};
 
 use super::Client;
@@ -79,7 +80,8 @@ fn fetch(session: &mut Session, verb: &str, argument: Option<&str>) -> Result<Ve
             Err(error) => return Err(session.why(data, error)),
         }
         if text.len() > MOST_BYTES {
-            return Err(Error::limit(format!("the listing has more than {MOST_BYTES} bytes")));
+            let large = Error::limit(format!("the listing has more than {MOST_BYTES} bytes"));
+            return Err(session.why(data, large));
         }
     }
     session.end(data)?;
@@ -94,6 +96,7 @@ pub fn walk(client: &mut Client, base: &str) -> Result<Vec<(String, Entry)>> {
     let mut found: Vec<(String, Entry)> = Vec::new();
     let mut ahead = vec![(String::new(), 0)];
     while let Some((directory, depth)) = ahead.pop() {
+        check_cancelled()?;
         let entries = list(client, &paths::join(base, &directory))?;
         if found.len() + entries.len() > MOST_ENTRIES {
             return Err(Error::limit(format!("{base} has more than {MOST_ENTRIES} names")));
@@ -197,6 +200,7 @@ fn remove_entry(
     depth: usize,
     gone: &mut u64,
 ) -> Result<()> {
+    check_cancelled()?;
     let path = paths::join(directory, &entry.name);
     if entry.kind == Kind::Directory && recursive {
         if depth > DEEPEST {

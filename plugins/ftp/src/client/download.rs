@@ -28,14 +28,6 @@ impl Stamp {
     pub fn of(session: &mut Session, path: &str) -> Result<Self> {
         Ok(Self { size: session.size(path)?, modified: session.modified(path)?.as_deref().map(seconds) })
     }
-
-    /// Whether both can be of the same state; what one does not know contradicts nothing.
-    #[must_use]
-    pub fn fits(&self, other: &Self) -> bool {
-        let agree = |one: Option<&str>, two: Option<&str>| one.is_none() || two.is_none() || one == two;
-        (self.size.is_none() || other.size.is_none() || self.size == other.size)
-            && agree(self.modified.as_deref(), other.modified.as_deref())
-    }
 }
 
 /// A time without the fraction of a second, which not all commands give.
@@ -57,6 +49,8 @@ pub struct Download<'c, 'a> {
     /// Bytes that come again because the server does not continue.
     skip: u64,
     restarts: bool,
+    /// A digest tells in the end if it is all of one file.
+    proven: bool,
     data: Option<Data>,
     ended: bool,
     tries: Tries,
@@ -89,6 +83,7 @@ impl<'c, 'a> Download<'c, 'a> {
             mark: 0,
             skip: 0,
             restarts: false,
+            proven: false,
             data: None,
             ended: false,
             tries,
@@ -121,7 +116,10 @@ impl<'c, 'a> Download<'c, 'a> {
 
     fn recover(&mut self, error: Error) -> Result<()> {
         self.data = None;
-        let resumable = self.done == 0 || self.stamp.size.is_some();
+        let whole = self.stamp.size == Some(self.done);
+        // Without a time, what comes next may be of another file of the same size.
+        let known = self.stamp.size.is_some() && (self.proven || self.stamp.modified.is_some());
+        let resumable = self.done == 0 || whole || known;
         if error.kind != ErrorKind::Unavailable || !resumable {
             self.client.abandon();
             return Err(error);
@@ -175,6 +173,10 @@ impl<'c, 'a> Download<'c, 'a> {
     fn open(&mut self) -> Result<Data> {
         if self.done > 0 {
             self.check_same()?;
+        } else if !self.proven && self.stamp.size.is_some() && self.stamp.modified.is_none() {
+            // Not all listings have a time that can be compared.
+            let path = &self.path;
+            self.stamp.modified = self.client.once(|session| session.modified(path))?.as_deref().map(seconds);
         }
         let (mode, done, path) = (self.mode, self.done, &self.path);
         if self.restarts || done == 0 {
@@ -193,7 +195,9 @@ impl<'c, 'a> Download<'c, 'a> {
     fn check_same(&mut self) -> Result<()> {
         let (path, stamp) = (&self.path, &self.stamp);
         let now = self.client.once(|session| Stamp::of(session, path))?;
-        if stamp.fits(&now) {
+        // Some servers know no sizes but those that they list.
+        let same_size = now.size.is_none() || now.size == stamp.size;
+        if same_size && (self.proven || now.modified == stamp.modified) {
             return Ok(());
         }
         Err(Error::conflict("the file was changed on the server while it was fetched").hint("try again"))
@@ -225,6 +229,7 @@ impl<'c, 'a> Download<'c, 'a> {
         expected: Option<&str>,
         step: &Step,
     ) -> Result<Descriptor> {
+        self.proven = expected.is_some();
         let (mut done, total) = (0, self.size());
         loop {
             let bytes = self.chunk(CHUNK)?;

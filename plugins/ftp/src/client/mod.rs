@@ -61,7 +61,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Does what must not be done twice. Only connecting is tried again.
+    /// Does what must not be done twice, in the session that there is or in a new one. Nothing is tried again.
     ///
     /// # Errors
     /// Those of `work`; `unavailable` may leave open whether it was done.

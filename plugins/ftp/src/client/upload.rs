@@ -50,9 +50,23 @@ impl Upload<'_> {
     /// # Errors
     /// Those of the server. Unless it is to be resumed, nothing of a file remains that did not arrive as a whole.
     pub fn run(&self, client: &mut Client, report: &mut dyn FnMut(u64)) -> Result<()> {
+        self.run_if(client, report, &|_| Ok(()))
+    }
+
+    /// The same; `may` is asked when all is there, right before the file gets its name.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run), and those of `may`.
+    pub fn run_if(
+        &self,
+        client: &mut Client,
+        report: &mut dyn FnMut(u64),
+        may: &dyn Fn(&mut Client) -> Result<()>,
+    ) -> Result<()> {
         let target = self.target()?;
         let mut progress = Progress { done: 0, mark: 0, tries: client.tries(), append: false, begun: false, sent: 0 };
-        let result = self.send(client, &target, &mut progress, report).and_then(|()| self.settle(client, &target));
+        let result = self.send(client, &target, &mut progress, report);
+        let result = result.and_then(|()| self.settle(client, &target, may));
         match result {
             // What was not begun is what was there before, and not ours to remove.
             Err(error) if progress.begun => Err(self.clean(client, &target, error)),
@@ -202,7 +216,7 @@ impl Upload<'_> {
     }
 
     /// Permissions and name.
-    fn settle(&self, client: &mut Client, target: &str) -> Result<()> {
+    fn settle(&self, client: &mut Client, target: &str, may: &dyn Fn(&mut Client) -> Result<()>) -> Result<()> {
         if let Some(permissions) = self.permissions {
             let chmod = format!("CHMOD {permissions} {target}");
             client
@@ -210,6 +224,7 @@ impl Upload<'_> {
                 .context("cannot set the permissions")
                 .hint("leave `permissions` out if the server knows no `SITE CHMOD`")?;
         }
+        may(client)?;
         if self.atomic {
             client
                 .once(|session| rename(session, target, self.path))

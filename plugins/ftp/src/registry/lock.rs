@@ -1,12 +1,13 @@
 //! A lock by a directory: making one is the only thing that an FTP server does for exactly one of several clients.
 //!
 //! The lock is `.coop-lock`, and in it lies a directory with a name by chance, which tells one holder from the next. A
-//! holder has it for the few commands that change one small file. So a lock that shows the same holder for a minute
-//! belongs to nobody any more: it is put aside by renaming, which again succeeds for exactly one, and removed.
+//! holder has it for the few commands that change one small file. So a lock that shows the same holder for three times as
+//! long as one of them may take belongs to nobody any more: it is put aside by renaming, which again succeeds for exactly
+//! one, and removed.
 //!
 //! Between looking at a lock and putting it aside its holder may have come and gone and another one have it. Whoever
-//! put it aside sees that by the name in it, and puts it back; and every holder looks for its own name once more before
-//! it writes.
+//! put it aside sees that by the name in it, and puts it back; and every holder looks for its own name once more when
+//! all that it writes is on the server, right before that gets its name.
 
 use std::time::Duration;
 
@@ -33,10 +34,13 @@ pub struct Patience {
     pub limit: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self { pause: Duration::from_millis(400), stale: seconds(60), limit: seconds(300) }
+impl Patience {
+    /// With holders that wait at most `idle` for each answer of the server, or a minute if that is longer: theirs need
+    /// not be the same.
+    #[must_use]
+    pub fn new(idle: Duration) -> Self {
+        let stale = idle.max(Duration::from_secs(60)) * 3;
+        Self { pause: Duration::from_millis(400), stale, limit: stale + Duration::from_secs(120) }
     }
 }
 

@@ -104,7 +104,8 @@ impl<'l, 'c> Layout<'l, 'c> {
     /// Those of the connection.
     pub fn has_blob(&mut self, digest: &str) -> Result<bool> {
         names::check_digest(digest)?;
-        self.size(digest).map(|size| size.is_some())
+        let path = self.blob(digest)?;
+        self.size(&path).map(|size| size.is_some())
     }
 
     /// Brings a blob into the store.
@@ -204,27 +205,33 @@ impl<'l, 'c> Layout<'l, 'c> {
     }
 
     fn send_blob(&mut self, blob: &Descriptor) -> Result<Arrival> {
-        if self.size(&blob.digest)? == Some(Some(blob.size)) {
+        let path = self.blob(&blob.digest)?;
+        if self.size(&path)? == Some(blob.size) {
             return Ok(Arrival::Exists);
         }
         let payload = self.store.payload(&blob.digest)?;
         if payload.size() != blob.size {
             return Err(Error::conflict(format!("it has {} bytes instead of {}", payload.size(), blob.size)));
         }
-        let path = self.blob(&blob.digest)?;
         let step = Step::new(format!("upload {}", names::short(&blob.digest)));
         step.run(|step| {
-            self.write(&path, payload.as_ref(), &mut |done| step.bytes(done, Some(blob.size)))?;
+            self.write(&path, payload.as_ref(), &mut |done| step.bytes(done, Some(blob.size)), &|_| Ok(()))?;
             Ok(Arrival::Uploaded)
         })
     }
 
-    fn write(&mut self, path: &str, payload: &dyn Payload, report: &mut dyn FnMut(u64)) -> Result<()> {
+    fn write(
+        &mut self,
+        path: &str,
+        payload: &dyn Payload,
+        report: &mut dyn FnMut(u64),
+        may: &dyn Fn(&mut Client) -> Result<()>,
+    ) -> Result<()> {
         if let Some((directory, _)) = paths::split(path) {
             Directories::default().make(self.client, directory)?;
         }
         let upload = Upload { payload, path, mode: Mode::Binary, atomic: true, resume: None, permissions: None };
-        upload.run(self.client, report)
+        upload.run_if(self.client, report, may)
     }
 
     /// Changes the index under the lock, if `edit` says that it changed.
@@ -244,11 +251,12 @@ impl<'l, 'c> Layout<'l, 'c> {
             return Ok(());
         }
         let layout = paths::join(&directory, "oci-layout");
-        if small(self.client, &layout, LARGEST_MANIFEST)?.is_none() {
-            self.write(&layout, &LAYOUT.to_vec(), &mut |_| {})?;
+        if self.size(&layout)?.is_none() {
+            self.write(&layout, &LAYOUT.to_vec(), &mut |_| {}, &|_| Ok(()))?;
         }
-        lock.check(self.client)?;
-        self.write(&paths::join(&directory, "index.json"), &index.to_bytes(), &mut |_| {})
+        // The lock is looked at last: whatever took long before, it may have been taken away meanwhile.
+        let path = paths::join(&directory, "index.json");
+        self.write(&path, &index.to_bytes(), &mut |_| {}, &|client| lock.check(client))
     }
 
     /// None if there is no layout.
@@ -281,13 +289,11 @@ impl<'l, 'c> Layout<'l, 'c> {
         }
     }
 
-    /// The size of a blob: none if it is not there, none within if the server cannot tell.
-    fn size(&mut self, digest: &str) -> Result<Option<Option<u64>>> {
-        let path = self.blob(digest)?;
-        match self.client.again(|session| session.size(&path)) {
+    /// The size of a file: none if it is not there, or if the server cannot tell.
+    fn size(&mut self, path: &str) -> Result<Option<u64>> {
+        match self.client.again(|session| session.size(path)) {
             // Without sizes, what is half there cannot be told from what is there.
-            Ok(None) => Ok(None),
-            Ok(size) => Ok(Some(size)),
+            Ok(size) => Ok(size),
             Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::Denied) => Ok(None),
             Err(error) => Err(error),
         }

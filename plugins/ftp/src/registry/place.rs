@@ -29,7 +29,8 @@ impl Place {
         if !repository.name.is_empty() {
             names::check_repository(&repository.name)?;
         }
-        let (host, port) = server::authority(&repository.host)?;
+        let (host, port) = server::authority(&repository.host)
+            .map_err(|why| Error::invalid_input(format!("{:?} is no host: {why}", repository.host)))?;
         let settings = Settings::read(repository)?;
         let tls = settings.tls.unwrap_or(match (port, repository.plain_http) {
             (Some(990), _) => Tls::Implicit,

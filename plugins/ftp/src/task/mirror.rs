@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cooperage_sdk::events::{Step, check_cancelled};
+use cooperage_sdk::events::Step;
 use cooperage_sdk::{Context, Error, Result, debug};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::hashing::Hashing;
 use super::local::Local;
 use super::parameters::{Mirror, Parameters};
 use super::send::Sender;
@@ -21,7 +21,7 @@ use crate::client::download::{seconds, small};
 use crate::client::listing::{Entry, Kind};
 use crate::client::session::{Mode, is_time};
 use crate::client::upload::Upload;
-use crate::edge::{CHUNK, Files};
+use crate::edge::Files;
 use crate::paths;
 
 /// The list, beside the files.
@@ -136,25 +136,26 @@ impl Work<'_, '_> {
                 continue;
             }
             let full = paths::join(&self.to, relative);
-            let digest = self.digest(path)?;
-            if self.is_there(relative, *size, &digest, mode)? {
+            let payload = Hashing::new(self.input.payload(path)?);
+            if self.is_there(relative, *size, &payload, mode)? {
                 continue;
             }
-            sender.file(self.client, self.input.payload(path)?.as_ref(), &full)?;
+            sender.file(self.client, &payload, &full)?;
             let modified = self.client.again(|session| session.modified(&full))?.as_deref().map(seconds);
-            self.new.files.insert(relative.clone(), Record { sha256: digest, size: *size, modified });
+            let sha256 = payload.digest()?;
+            self.new.files.insert(relative.clone(), Record { sha256, size: *size, modified });
         }
         Ok(())
     }
 
-    /// Whether a file was sent before and is still as it was.
-    fn is_there(&mut self, relative: &str, size: u64, digest: &str, mode: Mode) -> Result<bool> {
+    /// Whether a file was sent before and is still as it was. It is read only if nothing else says that it is not.
+    fn is_there(&mut self, relative: &str, size: u64, payload: &Hashing, mode: Mode) -> Result<bool> {
         let (Some(record), Some(entry)) = (self.old.files.get(relative), self.remote.get(relative)) else {
             return Ok(false);
         };
         // Text has another size there.
         let other_size = mode == Mode::Binary && entry.size.is_some_and(|there| there != size);
-        if record.sha256 != digest || record.size != size || other_size || entry.kind != Kind::File {
+        if record.size != size || other_size || entry.kind != Kind::File || record.sha256 != payload.digest()? {
             return Ok(false);
         }
         let listed = entry.modified.as_deref().filter(|time| is_time(time)).map(seconds);
@@ -171,21 +172,6 @@ impl Work<'_, '_> {
             self.new.files.insert(relative.to_owned(), record.clone());
         }
         Ok(same)
-    }
-
-    fn digest(&self, path: &str) -> Result<String> {
-        let payload = self.input.payload(path)?;
-        let mut chunks = payload.open(0)?;
-        let mut hash = Sha256::new();
-        loop {
-            check_cancelled()?;
-            let bytes = chunks.chunk(CHUNK)?;
-            if bytes.is_empty() {
-                let hash = hash.finalize();
-                return Ok(hash.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")));
-            }
-            hash.update(&bytes);
-        }
     }
 
     /// Writes the list if it says something new.

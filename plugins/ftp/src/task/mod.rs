@@ -1,5 +1,6 @@
 //! The role `task`: one action with the files of a server.
 
+pub mod hashing;
 pub mod local;
 pub mod mirror;
 pub mod parameters;
@@ -116,6 +117,7 @@ fn download<W: Write>(
         let mut fetch = Fetch::new(layer, outside.store, parameters.mode, step);
         let slash = wanted.from.is_empty() || wanted.from.ends_with('/');
         if slash || directories::exists(client, &from)? {
+            paths::check_in_layer(to.unwrap_or_default())?;
             fetch.below(client, &from, to.unwrap_or_default())?;
         } else {
             let name = paths::split(&from).map(|(_, name)| name).unwrap_or_default();
@@ -125,6 +127,7 @@ fn download<W: Write>(
                 }
                 _ => to.unwrap_or(name).to_owned(),
             };
+            paths::check_in_layer(&to)?;
             let stamp = client.again(|session| Stamp::of(session, &from));
             let stamp = stamp.with_context(|| format!("cannot fetch {url}"))?;
             fetch.file(client, &from, &to, 0o644, Some(stamp))?;

@@ -38,7 +38,7 @@ pub struct Parameters {
     /// `binary`, or `ascii` to have line ends converted.
     #[serde(default)]
     pub mode: Mode,
-    /// Continue what an earlier run left of the same files.
+    /// Continue what an earlier run left of the same files; not with `ascii`, nor with `atomic: false`.
     #[serde(default)]
     pub resume: bool,
     /// Send files under a temporary name first, so that nobody sees half of one.
@@ -203,6 +203,11 @@ impl Parameters {
                 "`resume` needs `mode: binary`: text has no place that both sides count alike",
             ));
         }
+        if self.resume && !self.atomic {
+            return Err(Error::invalid_input(
+                "`resume` needs `atomic: true`: what has the file's own name may be part of another file",
+            ));
+        }
         Ok(())
     }
 }
@@ -250,6 +255,8 @@ mod tests {
         check(r#"{"url":"ftp://a","upload":{},"permissions":"0644 /etc/x\r\n"}"#, Err("octal"));
         check(r#"{"url":"ftp://a","upload":{},"permissions":"rw"}"#, Err("octal"));
         check(r#"{"url":"ftp://a","upload":{},"mode":"ascii","resume":true}"#, Err("resume"));
+        check(r#"{"url":"ftp://a","upload":{},"atomic":false,"resume":true}"#, Err("resume"));
+        check(r#"{"url":"ftp://a","upload":{},"atomic":false}"#, Ok(()));
     }
 
     #[test]

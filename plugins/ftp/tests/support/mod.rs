@@ -5,7 +5,7 @@
 pub mod peer;
 pub mod servers;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -158,9 +158,22 @@ impl Sink for Hashing {
     }
 }
 
-/// An input in memory: paths without the first slash; none is a directory.
+/// An input in memory: paths without the first slash; none is a directory. Counts how often a file is opened to be read.
 #[derive(Default)]
-pub struct Tree(pub BTreeMap<String, Option<Vec<u8>>>);
+pub struct Tree(pub BTreeMap<String, Option<Vec<u8>>>, pub Rc<Cell<usize>>);
+
+struct Counted(Vec<u8>, Rc<Cell<usize>>);
+
+impl Payload for Counted {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn open(&self, offset: u64) -> Result<Box<dyn Chunks>> {
+        self.1.update(|opened| opened + 1);
+        self.0.open(offset)
+    }
+}
 
 impl Tree {
     pub fn of(files: &[(&str, &[u8])]) -> Self {
@@ -200,7 +213,7 @@ impl Files for Tree {
 
     fn payload(&self, path: &str) -> Result<Box<dyn Payload>> {
         let content = self.at(path).and_then(Clone::clone).ok_or_else(|| Error::not_found(path))?;
-        Ok(Box::new(content))
+        Ok(Box::new(Counted(content, self.1.clone())))
     }
 
     fn identity(&self) -> Result<String> {
