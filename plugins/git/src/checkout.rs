@@ -8,19 +8,15 @@ use cooperage_sdk::{Error, Result};
 
 use crate::id::{Id, Kind};
 use crate::object::{self, Commit, Mode, TreeEntry};
-use crate::pack::{Number, Pack};
+use crate::pack::{LARGE, Number, Pack};
 use crate::packet::shown;
 
-/// Files and directories of one commit. A few hundred bytes can describe more of them than there are atoms.
-const MOST_ENTRIES: u64 = 1_000_000;
 /// Bytes of all files of one commit.
 const MOST_BYTES: u64 = 32 << 30;
 /// What Linux takes as a path, and as the target of a symbolic link.
 const LONGEST_PATH: usize = 4095;
 /// Tags of tags of tags.
 const MOST_TAGS: usize = 8;
-/// Larger files are written piece by piece.
-const LARGE: u64 = 4 << 20;
 const MODULES: &[u8] = b".gitmodules";
 
 /// Writes the files of one commit.
@@ -36,11 +32,22 @@ pub struct Checkout<'l, W> {
     path: Vec<u8>,
     /// How much of the path is the way to the subdirectory.
     above: usize,
-    /// The directories from the first to the one at hand, each with the length of the path before it.
-    stack: Vec<(std::vec::IntoIter<TreeEntry>, usize)>,
-    entries: u64,
+    /// The directories from the first to the one at hand.
+    stack: Vec<Directory>,
+    /// Entries of the directories that were read so far.
+    entries: usize,
     bytes: u64,
     found: Found,
+}
+
+/// A directory whose files are being written.
+struct Directory {
+    /// What is left of it.
+    entries: std::vec::IntoIter<TreeEntry>,
+    /// The length of the path before it.
+    before: usize,
+    /// What it takes of the memory of the pack.
+    held: u64,
 }
 
 /// What the object that is needed next is.
@@ -138,7 +145,7 @@ impl<'l, W: Write> Checkout<'l, W> {
             Place::Descent(depth) => self.descend(pack, id, number, depth),
             Place::Files(entry) => {
                 self.write(pack, &entry, number)?;
-                self.next_entry()
+                self.next_entry(pack)
             }
             Place::End => Ok(None),
         }
@@ -170,8 +177,8 @@ impl<'l, W: Write> Checkout<'l, W> {
         let Some(name) = self.subdirectory.get(depth) else {
             self.found.tree = Some(id);
             self.above = self.path.len();
-            self.stack.push((entries.into_iter(), self.path.len()));
-            return self.next_entry();
+            self.enter(pack, entries, self.path.len())?;
+            return self.next_entry(pack);
         };
         let entry = entries.into_iter().find(|entry| &*entry.name == name.as_bytes());
         self.path.extend_from_slice(name.as_bytes());
@@ -198,18 +205,25 @@ impl<'l, W: Write> Checkout<'l, W> {
         }
     }
 
+    /// Goes on with a directory; the path was one of `before` bytes.
+    fn enter(&mut self, pack: &mut Pack, entries: Vec<TreeEntry>, before: usize) -> Result<()> {
+        let bytes: usize = entries.iter().map(|entry| size_of::<TreeEntry>() + entry.name.len()).sum();
+        let held = bytes as u64;
+        pack.hold(held)?;
+        self.entries += entries.len();
+        self.stack.push(Directory { entries: entries.into_iter(), before, held });
+        Ok(())
+    }
+
     /// The next entry that needs an object.
-    fn next_entry(&mut self) -> Result<Option<Id>> {
-        while let Some((entries, parent)) = self.stack.last_mut() {
+    fn next_entry(&mut self, pack: &mut Pack) -> Result<Option<Id>> {
+        while let Some(Directory { entries, before, held }) = self.stack.last_mut() {
             let Some(entry) = entries.next() else {
-                self.path.truncate(*parent);
+                self.path.truncate(*before);
+                pack.release(*held);
                 self.stack.pop();
                 continue;
             };
-            self.entries += 1;
-            if self.entries > MOST_ENTRIES {
-                return Err(Error::limit(format!("the commit has more than {MOST_ENTRIES} files and directories")));
-            }
             if entry.mode == Mode::Submodule {
                 let target = self.target(&entry.name)?;
                 self.layer.directory(&target, 0o755)?;
@@ -235,7 +249,7 @@ impl<'l, W: Write> Checkout<'l, W> {
             self.path.extend_from_slice(&entry.name);
             self.path.push(b'/');
             let entries = self.directory(pack, entry.id, number)?;
-            self.stack.push((entries.into_iter(), before));
+            self.enter(pack, entries, before)?;
             return self.layer.directory(&target, 0o755);
         }
         let kind = pack.kind(number);
@@ -275,7 +289,13 @@ impl<'l, W: Write> Checkout<'l, W> {
         } else {
             format!("in {}", shown(&self.path))
         };
-        object::tree(&pack.content(number)?).map_err(|error| error.because(place))
+        let content = pack.content(number)?;
+        // The content itself, and what is made of it, which is at most twice as much.
+        let in_hand = 3 * content.len() as u64;
+        pack.hold(in_hand)?;
+        let entries = object::tree(&content, self.entries).map_err(|error| error.because(place))?;
+        pack.release(in_hand);
+        Ok(entries)
     }
 
     /// Where a name of the directory at hand goes in the layer.

@@ -90,15 +90,9 @@ impl Hasher {
     /// Begins with what every object begins with.
     #[must_use]
     pub fn new(kind: Kind, size: u64) -> Self {
-        let mut hasher = Self::plain();
+        let mut hasher = Self(Sha1::new());
         hasher.update(format!("{} {size}\0", kind.as_str()).as_bytes());
         hasher
-    }
-
-    /// Without an object's header, for the checksum of a pack.
-    #[must_use]
-    pub fn plain() -> Self {
-        Self(Sha1::new())
     }
 
     /// The next piece.

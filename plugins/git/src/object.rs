@@ -12,6 +12,8 @@ use crate::packet::shown;
 
 /// The longest name that Linux has.
 const LONGEST_NAME: usize = 255;
+/// Files and directories of one commit. A few hundred bytes can describe more of them than there are atoms.
+pub const MOST_ENTRIES: usize = 1_000_000;
 /// Names that a layer of an image cannot have: they say what a lower layer has no more.
 const WHITEOUT: &[u8] = b".wh.";
 
@@ -76,11 +78,12 @@ pub fn tag(content: &[u8]) -> Result<Id> {
     target.ok_or_else(|| corrupt("a tag", "it names no object"))
 }
 
-/// Reads and checks a directory.
+/// Reads and checks a directory of a commit of which so many entries were read before.
 ///
 /// # Errors
-/// `invalid-input` if it is none, `denied` if a name in it is an attack, `unsupported` for what no layer can have.
-pub fn tree(content: &[u8]) -> Result<Vec<TreeEntry>> {
+/// `invalid-input` if it is none, `denied` if a name in it is an attack, `unsupported` for what no layer can have,
+/// `limit` if it makes more than [`MOST_ENTRIES`].
+pub fn tree(content: &[u8], before: usize) -> Result<Vec<TreeEntry>> {
     let mut entries = Vec::new();
     let mut names = HashSet::new();
     let mut rest = content;
@@ -89,6 +92,9 @@ pub fn tree(content: &[u8]) -> Result<Vec<TreeEntry>> {
         let mode = parse_mode(mode).ok_or_else(|| {
             corrupt("a directory", &format!("{} has the mode {:?}, which git does not have", shown(name), shown(mode)))
         })?;
+        if before + entries.len() == MOST_ENTRIES {
+            return Err(Error::limit(format!("the commit has more than {MOST_ENTRIES} files and directories")));
+        }
         check_name(name, mode)?;
         if !names.insert(name) {
             return Err(Error::denied(format!("the repository has {:?} twice in one directory", shown(name))));
@@ -189,7 +195,7 @@ mod tests {
     }
 
     fn check(mode: &str, name: &[u8]) -> Result<Mode> {
-        tree(&encoded(&[(mode, name)])).map(|entries| entries[0].mode)
+        tree(&encoded(&[(mode, name)]), 0).map(|entries| entries[0].mode)
     }
 
     #[test]
@@ -284,16 +290,29 @@ mod tests {
     #[test]
     fn a_name_is_there_once() {
         let link_and_directory = encoded(&[("120000", b"a"), ("100644", b"a.b"), ("40000", b"a")]);
-        assert_eq!(tree(&link_and_directory).unwrap_err().kind, ErrorKind::Denied);
-        assert_eq!(tree(&encoded(&[("100644", b"a"), ("100644", b"A")])).unwrap().len(), 2);
+        assert_eq!(tree(&link_and_directory, 0).unwrap_err().kind, ErrorKind::Denied);
+        assert_eq!(tree(&encoded(&[("100644", b"a"), ("100644", b"A")]), 0).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn no_more_is_read_than_is_allowed() {
+        let two = encoded(&[("100644", b"a"), ("100644", b"..")]);
+        for (before, kind) in [
+            (0, ErrorKind::Denied),
+            (MOST_ENTRIES - 2, ErrorKind::Denied),
+            (MOST_ENTRIES - 1, ErrorKind::Limit),
+            (MOST_ENTRIES, ErrorKind::Limit),
+        ] {
+            assert_eq!(tree(&two, before).unwrap_err().kind, kind, "{before}");
+        }
     }
 
     #[test]
     fn directories_that_end_too_early() {
         let whole = encoded(&[("100644", b"a")]);
         for length in 1..whole.len() {
-            assert_eq!(tree(&whole[..length]).unwrap_err().kind, ErrorKind::InvalidInput);
+            assert_eq!(tree(&whole[..length], 0).unwrap_err().kind, ErrorKind::InvalidInput);
         }
-        assert_eq!(tree(b"").unwrap(), []);
+        assert_eq!(tree(b"", MOST_ENTRIES).unwrap(), []);
     }
 }

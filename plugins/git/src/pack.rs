@@ -19,6 +19,8 @@ use bytes::Bytes;
 use cache::Cache;
 use inflate::Inflater;
 
+/// Larger files are never in memory as a whole, unless a delta makes them.
+pub const LARGE: u64 = 4 << 20;
 /// What a pack may take of the plugin's memory, with all that is made of it at a time.
 const MEMORY: u64 = 384 << 20;
 /// What the table of one object takes, generously.
@@ -60,6 +62,8 @@ pub struct Pack {
     inflater: Inflater,
     /// Bytes that all of this may take.
     memory: u64,
+    /// Bytes of content that somebody has in hand while something else is made.
+    held: u64,
     /// Bytes that were decompressed.
     work: u64,
 }
@@ -81,6 +85,7 @@ impl Pack {
             cache: Cache::default(),
             inflater: Inflater::new(),
             memory: MEMORY,
+            held: 0,
             work: 0,
         }
     }
@@ -136,7 +141,10 @@ impl Pack {
             lowest = base;
         };
         for number in chain.into_iter().rev() {
+            let size = content.len() as u64;
+            self.hold(size)?;
             let delta = self.inflate(number)?;
+            self.release(size);
             content = Rc::new(self.apply(&content, &delta)?);
             self.cache.put(number, &content);
         }
@@ -174,14 +182,33 @@ impl Pack {
         delta::apply(base, delta)
     }
 
-    /// Makes room for so many bytes of content beside the pack.
+    /// Makes room for so many bytes of content beside the pack and what is held.
     fn room_for(&mut self, wanted: u64) -> Result<()> {
-        let fixed = self.bytes.len() as u64 + self.entries.len() as u64 * ENTRY;
-        if fixed.saturating_add(wanted) > self.memory {
-            return Err(too_large());
-        }
-        self.cache.shrink(self.memory - fixed - wanted);
+        let left = self.most_bytes().checked_sub(wanted);
+        let left = left.and_then(|left| left.checked_sub(self.bytes.len() as u64)).ok_or_else(too_large)?;
+        self.cache.shrink(left);
         Ok(())
+    }
+
+    /// How many bytes of the pack itself there may be beside its tables and what is held.
+    fn most_bytes(&self) -> u64 {
+        self.memory.saturating_sub(self.entries.len() as u64 * ENTRY + self.held)
+    }
+
+    /// Counts memory that is in hand until it is [released](Self::release). After an error the pack is of no use, so
+    /// only what goes well releases.
+    ///
+    /// # Errors
+    /// `limit` if there is not so much.
+    pub fn hold(&mut self, bytes: u64) -> Result<()> {
+        self.room_for(bytes)?;
+        self.held += bytes;
+        Ok(())
+    }
+
+    /// No longer counts it.
+    pub fn release(&mut self, bytes: u64) {
+        self.held -= bytes;
     }
 
     fn spend(&mut self, bytes: u64) -> Result<()> {

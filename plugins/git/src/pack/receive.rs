@@ -7,11 +7,10 @@ use cooperage_sdk::{Error, Result};
 use sha1::{Digest, Sha1};
 
 use super::bytes::Bytes;
-use super::{Entry, Known, Number, Pack, too_large};
+use super::cache::Cache;
+use super::{Entry, Known, LARGE, Number, Pack, too_large};
 use crate::id::{self, Hasher, Id, Kind};
 
-/// Larger files are never in memory as a whole, unless a delta makes them.
-const LARGE: u64 = 4 << 20;
 /// Larger files are refused.
 const LARGEST: u64 = 2 << 30;
 
@@ -136,7 +135,8 @@ impl Receiver<'_, '_> {
                 hasher.update(piece);
                 Ok(())
             };
-            let mut more = |bytes: &mut Bytes| pull(self.source, bytes, pack.memory);
+            let most = pack.most_bytes();
+            let mut more = |bytes: &mut Bytes| grow(self.source, bytes, most, &mut pack.cache);
             pack.inflater.pieces(&mut pack.bytes, &mut self.at, size, &mut more, &mut take)?;
             hasher.finish()?
         } else {
@@ -152,7 +152,10 @@ impl Receiver<'_, '_> {
         let delta = self.inflate(pack, size)?;
         let Some(base) = base else { return Ok(()) };
         pack.entries[number as usize].base = Some(base);
+        let in_hand = delta.len() as u64;
+        pack.hold(in_hand)?;
         let content = pack.content(base)?;
+        pack.release(in_hand);
         let content = pack.apply(&content, &delta)?;
         drop(delta);
         let kind = pack.kind(base);
@@ -163,11 +166,15 @@ impl Receiver<'_, '_> {
     }
 
     fn inflate(&mut self, pack: &mut Pack, size: u64) -> Result<Vec<u8>> {
-        pack.room_for(size)?;
+        // What is announced is kept free while the pack grows by what it is made of.
+        pack.hold(size)?;
         pack.spend(size)?;
-        let mut more = |bytes: &mut Bytes| pull(self.source, bytes, pack.memory);
+        let most = pack.most_bytes();
+        let mut more = |bytes: &mut Bytes| grow(self.source, bytes, most, &mut pack.cache);
         // There is room for it, so it fits a `usize`.
-        pack.inflater.whole(&mut pack.bytes, &mut self.at, size as usize, &mut more)
+        let content = pack.inflater.whole(&mut pack.bytes, &mut self.at, size as usize, &mut more)?;
+        pack.release(size);
+        Ok(content)
     }
 
     /// Tells of an object, and of those that have waited for it.
@@ -264,14 +271,21 @@ impl Receiver<'_, '_> {
     }
 }
 
+/// Gets more of the pack; what was made before goes where there is no room for it any more.
+fn grow(source: &mut dyn Source, bytes: &mut Bytes, most: u64, cache: &mut Cache) -> Result<()> {
+    pull(source, bytes, most)?;
+    cache.shrink(most - bytes.len() as u64);
+    Ok(())
+}
+
 /// Gets at least one more byte, unless there are too many already.
-fn pull(source: &mut dyn Source, bytes: &mut Bytes, memory: u64) -> Result<()> {
+fn pull(source: &mut dyn Source, bytes: &mut Bytes, most: u64) -> Result<()> {
     let before = bytes.len();
     while bytes.len() == before {
         let next = source.next()?.ok_or_else(|| Error::unavailable("the server ended the pack in the middle"))?;
         bytes.push(next);
     }
-    if bytes.len() as u64 > memory { Err(too_large()) } else { Ok(()) }
+    if bytes.len() as u64 > most { Err(too_large()) } else { Ok(()) }
 }
 
 fn corrupt(why: &str) -> Error {

@@ -87,7 +87,12 @@ impl Source for Pieces<'_> {
 
 /// The pack, and the contents in the order in which they were told.
 fn check(bytes: &[u8], piece: usize) -> Result<Vec<(Kind, Vec<u8>)>> {
-    let mut pack = Pack::new();
+    check_within(MEMORY, bytes, piece)
+}
+
+/// The same with other memory.
+fn check_within(memory: u64, bytes: &[u8], piece: usize) -> Result<Vec<(Kind, Vec<u8>)>> {
+    let mut pack = Pack { memory, ..Pack::new() };
     let mut told = Vec::new();
     let mut arrived = |pack: &mut Pack, number: Number| {
         let content = pack.content(number)?;
@@ -98,6 +103,7 @@ fn check(bytes: &[u8], piece: usize) -> Result<Vec<(Kind, Vec<u8>)>> {
         Ok(())
     };
     receive(&mut pack, &mut Pieces(bytes.chunks(piece)), &mut arrived)?;
+    assert_eq!(pack.held, 0, "what was counted is released");
     Ok(told)
 }
 
@@ -236,8 +242,49 @@ fn a_pack_that_is_too_large_is_not_kept() {
 }
 
 #[test]
+fn what_is_in_hand_counts() {
+    const MIB: usize = 1 << 20;
+    // The same again, in one copy.
+    let same = [0x80, 0x80, 0x80, 0x02, 0x80, 0x80, 0x80, 0x02, 0xf0, 0, 0, 0x40];
+    // A long delta of copies of one byte.
+    let count = 3 * MIB / 8;
+    let mut long = vec![0x80, 0x80, 0x80, 0x02, 0x80, 0x80, 0x18];
+    long.extend([0xff, 0, 0, 0, 0, 1, 0, 0].repeat(count));
+    let packed = || Packer::new().object(TREE, &noise(3 * MIB));
+    // When the long delta comes, what it applies to was driven out by the file, and must be made again beside it.
+    let delta = || {
+        let file =
+            Packer::new().object(BLOB, &vec![0; 4 * MIB]).on_number(0, &same).object(BLOB, &vec![1; 7 * MIB / 2]);
+        file.on_number(1, &long)
+    };
+    for (what, pack, memory, fits) in [
+        ("an object beside what it is made of", packed(), 7, true),
+        ("an object beside what it is made of", packed(), 5, false),
+        ("a delta beside the making of its base", delta(), 12, true),
+        ("a delta beside the making of its base", delta(), 10, false),
+    ] {
+        let got = check_within(memory << 20, &pack.finish(), 65_515).map(drop);
+        let expected = if fits { Ok(()) } else { Err(ErrorKind::Limit) };
+        assert_eq!(got.map_err(|error| error.kind), expected, "{what} in {memory} MiB");
+    }
+    let mut pack = Pack::new();
+    pack.hold(MEMORY).unwrap();
+    assert_eq!(pack.hold(1).unwrap_err().kind, ErrorKind::Limit);
+}
+
+/// Bytes that no compression makes fewer.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+#[test]
 fn large_files_are_read_in_pieces() {
-    let large: Vec<u8> = (0..9 << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let large = noise(9 << 20);
     let bytes = Packer::new().object(BLOB, &large).finish();
     let mut pack = Pack::new();
     receive(&mut pack, &mut Pieces(bytes.chunks(65_515)), &mut |_, _| Ok(())).unwrap();
