@@ -102,8 +102,21 @@ fn is_http(text: &str) -> bool {
     matches!(scheme.as_deref(), Some("http" | "https"))
 }
 
+/// A text of any form without what stands before the @ of its host, which may be a password.
+fn without_user(text: &str) -> String {
+    let is_scheme = |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let rest = text.split_once(":/").filter(|(scheme, _)| is_scheme(scheme)).map_or(text, |(_, rest)| rest);
+    let rest = rest.trim_start_matches('/');
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{}{}", &text[..text.len() - rest.len()], &rest[at + 1..]),
+        None => text.to_owned(),
+    }
+}
+
 fn not_http(text: &str) -> Error {
-    // `git@host:path` has no scheme; what it says is written as a URL below.
+    let text = &without_user(text);
+    // `host:path` has no scheme; what it says is written as a URL below.
     let by_ssh = text.strip_prefix("ssh://").or_else(|| text.strip_prefix("git+ssh://"));
     let address = by_ssh.or_else(|| text.strip_prefix("git://")).map(str::to_owned).or_else(|| {
         let (host, path) = text.split_once(':').filter(|(host, _)| !host.contains('/'))?;
@@ -112,8 +125,7 @@ fn not_http(text: &str) -> Error {
     let error = Error::unsupported(format!("{text} is not fetched: only http and https are spoken"));
     match address {
         Some(address) if !address.contains("//") => {
-            let address = address.rsplit_once('@').map_or(address.as_str(), |(_, address)| address);
-            let (host, path) = address.split_once('/').unwrap_or((address, ""));
+            let (host, path) = address.split_once('/').unwrap_or((&address, ""));
             // The port of another protocol is of no use.
             let host = host.split(':').next().unwrap_or_default();
             error.hint(format!("write https://{host}/{path}, with a token instead of a key if it is private"))
@@ -153,6 +165,12 @@ mod tests {
             ("ssh://git@git.example:2222/team/app.git", "https://git.example/team/app.git"),
             ("git+ssh://git@git.example/team/app.git", "https://git.example/team/app.git"),
             ("git://git.example/app.git#main", "https://git.example/app.git"),
+            ("ssh://alice:s3cret@git.example/app.git", "https://git.example/app.git"),
+            ("alice:s3cret@git.example:team/a@b.git", "https://git.example/team/a@b.git"),
+            ("git+ssh://alice:s3@cret@git.example:22/app.git", "https://git.example/app.git"),
+            ("ftp://alice:s3cret@git.example/app.git", "http or https"),
+            ("https:/alice:s3cret@git.example/app.git", "http or https"),
+            ("//alice:s3cret@git.example/app.git", "http or https"),
             ("file:///srv/app.git", "http or https"),
             ("/srv/app.git", "http or https"),
             ("", "http or https"),
@@ -160,6 +178,7 @@ mod tests {
             let error = source(text).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Unsupported, "{text}");
             assert!(error.hint.as_ref().unwrap().contains(hint), "{text}: {:?}", error.hint);
+            assert!(["alice", "s3", "cret"].iter().all(|part| !format!("{error:?}").contains(part)), "{error:?}");
         }
     }
 

@@ -1,11 +1,12 @@
 //! From a name to a commit: which refs a server has, asked for by their beginnings, and which of them is meant.
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use cooperage_sdk::{Error, Result};
 
 use crate::id::Id;
-use crate::packet::{Packet, Packets, trimmed};
+use crate::packet::{Packet, Packets, shown, trimmed};
 use crate::server::{Server, refusal, refused};
 
 /// Refs that are read at most. Only those are sent that begin as one that was asked for.
@@ -78,22 +79,19 @@ impl Reference {
     /// `not-found` if the server has none of that name.
     pub fn find(&self, server: &Server<'_>) -> Result<Ref> {
         let candidates = self.candidates();
-        let mut refs = list(server, &candidates, |name| candidates.iter().any(|candidate| candidate == name))?;
-        let found = candidates.iter().find_map(|name| refs.iter().position(|listed| listed.asked == *name));
-        match found {
-            Some(at) => Ok(refs.swap_remove(at).found),
-            None => Err(self.missing(server)),
-        }
+        // One for each name, however often the server repeats it.
+        let mut found = vec![None; candidates.len()];
+        list(server, &candidates, |listed| {
+            if let Some(at) = candidates.iter().position(|candidate| *candidate == listed.asked) {
+                found[at].get_or_insert(listed.found);
+            }
+            ControlFlow::Continue(())
+        })?;
+        found.into_iter().flatten().next().ok_or_else(|| self.missing(server))
     }
 
     fn missing(&self, server: &Server<'_>) -> Error {
-        let branches = list(server, &["refs/heads/".to_owned()], |_| true).unwrap_or_default();
-        let names = branches.iter().filter_map(|branch| branch.asked.strip_prefix("refs/heads/"));
-        let mut known: Vec<&str> = names.take(MOST_SUGGESTED).collect();
-        if branches.len() > MOST_SUGGESTED {
-            known.push("…");
-        }
-        let known = known.join(", ");
+        let known = branches(server);
         let error = match self {
             Self::Named(name) => Error::not_found(format!("the repository has no branch and no tag {name:?}")),
             _ if known.is_empty() => Error::not_found("the repository is empty"),
@@ -121,20 +119,40 @@ impl fmt::Display for Reference {
     }
 }
 
+/// Some branches of a server, for a message. What else it has is not even read.
+fn branches(server: &Server<'_>) -> String {
+    let mut known: Vec<String> = Vec::new();
+    let take = |listed: Listed| {
+        let Some(name) = listed.asked.strip_prefix("refs/heads/") else { return ControlFlow::Continue(()) };
+        if known.len() == MOST_SUGGESTED {
+            known.push("…".to_owned());
+            return ControlFlow::Break(());
+        }
+        known.push(shown(name.as_bytes()));
+        ControlFlow::Continue(())
+    };
+    // A message without suggestions is better than another message.
+    let _ = list(server, &["refs/heads/".to_owned()], take);
+    known.join(", ")
+}
+
 struct Listed {
     asked: String,
     found: Ref,
 }
 
-/// The refs that begin with one of the prefixes and are wanted.
-fn list(server: &Server<'_>, prefixes: &[String], wanted: impl Fn(&str) -> bool) -> Result<Vec<Listed>> {
+/// Tells of the refs that begin with one of the prefixes, until there are no more or enough was heard.
+fn list(server: &Server<'_>, prefixes: &[String], mut take: impl FnMut(Listed) -> ControlFlow<()>) -> Result<()> {
     let arguments = ["peel".to_owned(), "symrefs".to_owned()].into_iter();
     let mut packets = server.command("ls-refs", arguments.chain(prefixes.iter().map(|p| format!("ref-prefix {p}"))))?;
-    let mut refs = Vec::new();
     for _ in 0..MOST_REFS {
         match packets.read()? {
-            Packet::Data => refs.extend(parse(&packets)?.filter(|listed| wanted(&listed.asked))),
-            Packet::Flush => return Ok(refs),
+            Packet::Data => {
+                if parse(&packets)?.is_some_and(|listed| take(listed).is_break()) {
+                    return Ok(());
+                }
+            }
+            Packet::Flush => return Ok(()),
             _ => return Err(Error::unavailable("the server ended the list of its refs in the middle")),
         }
     }
