@@ -12,7 +12,7 @@ use crate::edge::Http;
 use crate::fetch::{Answered, Incoming, fetch};
 use crate::id::{Id, Kind};
 use crate::login::Login;
-use crate::modules;
+use crate::modules::{self, Modules};
 use crate::object::{Commit, unexpected};
 use crate::pack::{Pack, receive};
 use crate::packet::shown;
@@ -23,6 +23,7 @@ use crate::server::Server;
 /// Submodules of submodules. A chain of them can be as long as somebody cares to make it.
 const DEEPEST: usize = 10;
 const MOST_SUBMODULES: usize = 1000;
+const LEAVE_OUT: &str = "leave submodules out with `submodules: false`";
 /// Generations that are fetched from a server that gives no commit but those of its refs.
 const GENERATIONS: [u32; 2] = [50, 1000];
 
@@ -33,8 +34,8 @@ pub struct Wanted {
     pub url: Url,
     /// Which commit.
     pub reference: Reference,
-    /// The commit that the reference must stand for.
-    pub expected: Option<Id>,
+    /// How the id of the commit must begin, in lower case.
+    pub expected: Option<String>,
     /// Names of directories on the way to the part that is wanted.
     pub subdirectory: Vec<String>,
     /// Whether submodules are wanted, too.
@@ -54,53 +55,67 @@ pub struct Cloned {
     pub tree: Id,
 }
 
+/// A ref that was found.
+pub struct Resolved<'a> {
+    /// What was found.
+    pub found: Ref,
+    /// The server that was asked for it, which then need not introduce itself again.
+    server: Option<Server<'a>>,
+}
+
+impl From<Ref> for Resolved<'_> {
+    fn from(found: Ref) -> Self {
+        Self { found, server: None }
+    }
+}
+
 /// Finds out which commit is wanted, without fetching it.
 ///
 /// # Errors
 /// `not-found`, `conflict` if it is not the expected one, and those of the server.
-pub fn resolve(http: &dyn Http, login: &Login<'_>, wanted: &Wanted) -> Result<Ref> {
-    let found = match wanted.reference {
-        Reference::Commit(id) => Ok(Ref { name: id.to_string(), id, commit: id }),
-        ref named => Server::connect(http, &wanted.url, login).and_then(|server| named.find(&server)),
+pub fn resolve<'a>(http: &'a dyn Http, login: &'a Login<'a>, wanted: &Wanted) -> Result<Resolved<'a>> {
+    let resolved = match wanted.reference {
+        // Whether the id is that of a commit or of an annotated tag shows when it comes; `clone` compares it then.
+        Reference::Commit(id) => return Ok(Ref { name: id.to_string(), id, commit: id }.into()),
+        ref named => Server::connect(http, &wanted.url, login)
+            .and_then(|server| Ok(Resolved { found: named.find(&server)?, server: Some(server) })),
     };
-    let found = found.with_context(|| format!("cannot fetch {}", wanted.url))?;
-    match wanted.expected {
-        Some(expected) if expected != found.commit => Err(moved(wanted, &found, &expected.to_string())),
-        _ => Ok(found),
-    }
+    let resolved = resolved.with_context(|| format!("cannot fetch {}", wanted.url))?;
+    compare(wanted, &resolved.found.name, resolved.found.commit)?;
+    Ok(resolved)
 }
 
-/// The error for a reference that stands for another commit than the expected one.
-#[must_use]
-pub fn moved(wanted: &Wanted, found: &Ref, expected: &str) -> Error {
-    Error::conflict(format!("{} of {} is not the expected commit", found.name, wanted.url))
-        .because(format!("it is {}, and {expected} is expected", found.commit))
-        .hint("look at what has changed; if it is right, expect the new commit, or fetch the old one by its id alone")
+/// Refuses a reference that stands for another commit than the expected one.
+fn compare(wanted: &Wanted, name: &str, commit: Id) -> Result<()> {
+    let other = |expected: &&String| !commit.to_string().starts_with(expected.as_str());
+    let Some(expected) = wanted.expected.as_ref().filter(other) else { return Ok(()) };
+    Err(Error::conflict(format!("{name} of {} is not the expected commit", wanted.url))
+        .because(format!("it is {commit}, and {expected} is expected"))
+        .hint("look at what has changed; if it is right, expect the new commit, or fetch the old one by its id alone"))
 }
 
 /// Writes the files of what was resolved.
 ///
 /// # Errors
-/// `conflict` if the server does not have it any more, `denied` for a repository that attacks, `limit` for one that is
+/// `conflict` if it is not the expected commit, `not-found` if the server does not have it any more, `denied` for a repository that attacks, `limit` for one that is
 /// too large, and those of the server and of the layer. The layer is worthless then.
 pub fn clone<W: Write>(
     http: &dyn Http,
     login: &Login<'_>,
     wanted: &Wanted,
-    target: &Ref,
+    resolved: Resolved<'_>,
     layer: &mut LayerWriter<W>,
 ) -> Result<Cloned> {
     let mut cloning = Cloning { http, login, layer, submodules: wanted.submodules, fetched: 0 };
-    let at = At { url: &wanted.url, reference: &wanted.reference, target, subdirectory: &wanted.subdirectory };
-    let (commit, described, tree) = cloning.repository(&at, b"", 0)?;
-    if wanted.expected.is_some_and(|expected| expected != commit) {
-        return Err(moved(wanted, &Ref { commit, ..target.clone() }, &target.commit.to_string()));
-    }
+    let Resolved { found, server } = resolved;
+    let at = At { url: &wanted.url, reference: &wanted.reference, want: found.id, subdirectory: &wanted.subdirectory };
+    let (commit, described, tree) = cloning.repository(&at, server, b"", 0)?;
+    compare(wanted, &found.name, commit)?;
     match &wanted.reference {
         Reference::Commit(_) => info!("{} has {commit}", wanted.url),
         named => info!("{named} of {} is {commit}", wanted.url),
     }
-    Ok(Cloned { commit, name: target.name.clone(), time: described.time, tree })
+    Ok(Cloned { commit, name: found.name, time: described.time, tree })
 }
 
 struct Cloning<'a, W> {
@@ -116,21 +131,27 @@ struct Cloning<'a, W> {
 struct At<'a> {
     url: &'a Url,
     reference: &'a Reference,
-    target: &'a Ref,
+    want: Id,
     subdirectory: &'a [String],
 }
 
 impl<W: Write> Cloning<'_, W> {
     /// One repository with its submodules; the commit and the directory that was written.
-    fn repository(&mut self, at: &At<'_>, prefix: &[u8], depth: usize) -> Result<(Id, Commit, Id)> {
-        let (found, modules) = self.files(at, prefix).with_context(|| format!("cannot fetch {}", at.url))?;
+    fn repository(
+        &mut self,
+        at: &At<'_>,
+        server: Option<Server<'_>>,
+        prefix: &[u8],
+        depth: usize,
+    ) -> Result<(Id, Commit, Id)> {
+        let (found, modules) = self.files(at, server, prefix).with_context(|| format!("cannot fetch {}", at.url))?;
         let (id, commit) = found.commit.ok_or_else(|| Error::internal("files were written without a commit"))?;
         let mut tree = found.tree;
         // Without a directory of its own, the only submodule has what is wanted.
         if self.submodules || tree.is_none() {
             for submodule in &found.submodules {
                 let inner = self
-                    .submodule(at.url, submodule, modules.as_deref(), depth + 1)
+                    .submodule(at.url, submodule, &modules, depth + 1)
                     .with_context(|| format!("cannot fetch the submodule {} of {}", shown(&submodule.path), at.url))?;
                 tree = tree.or(Some(inner));
             }
@@ -138,18 +159,18 @@ impl<W: Write> Cloning<'_, W> {
         Ok((id, commit, tree.ok_or_else(|| Error::internal("nothing was written"))?))
     }
 
-    /// The files of one repository, and the text of its `.gitmodules` if that is needed. The pack is gone afterwards.
-    fn files(&mut self, at: &At<'_>, prefix: &[u8]) -> Result<(Found, Option<String>)> {
-        let server = Server::connect(self.http, at.url, self.login)?;
-        let want = at.target.id;
+    /// The files of one repository, and its `.gitmodules` if that is needed. The pack is gone afterwards.
+    fn files(&mut self, at: &At<'_>, server: Option<Server<'_>>, prefix: &[u8]) -> Result<(Found, Modules)> {
+        let server = server.map_or_else(|| Server::connect(self.http, at.url, self.login), Ok)?;
+        let want = at.want;
         let (mut pack, found) = match fetch(&server, want, Some(1))? {
             Answered::Pack(incoming) => self.receive(incoming, want, at, prefix)?.finish(want)?,
             Answered::Refused(why) => self.through_history(&server, &why, at, prefix)?,
         };
         let needed = !found.submodules.is_empty() && (self.submodules || found.tree.is_none());
         let modules = match found.modules.filter(|_| needed) {
-            Some(id) => Some(text(&mut pack, &id)?),
-            None => None,
+            Some(id) => modules::parse(&text(&mut pack, &id)?).hint(LEAVE_OUT)?,
+            None => Modules::new(),
         };
         Ok((found, modules))
     }
@@ -166,7 +187,7 @@ impl<W: Write> Cloning<'_, W> {
 
     /// Some servers give only what their refs point to. What was asked for may lie in the history of the ref.
     fn through_history(&mut self, server: &Server<'_>, why: &str, at: &At<'_>, prefix: &[u8]) -> Result<(Pack, Found)> {
-        let want = at.target.id;
+        let want = at.want;
         let gone = || {
             Error::not_found(format!("the server does not give commit {want}"))
                 .because(why)
@@ -191,24 +212,21 @@ impl<W: Write> Cloning<'_, W> {
         Err(gone())
     }
 
-    fn submodule(&mut self, of: &Url, submodule: &Submodule, modules: Option<&str>, depth: usize) -> Result<Id> {
+    fn submodule(&mut self, of: &Url, submodule: &Submodule, modules: &Modules, depth: usize) -> Result<Id> {
         self.fetched += 1;
         if depth > DEEPEST || self.fetched > MOST_SUBMODULES {
             return Err(Error::limit("the repository has too many submodules")
                 .because(format!("{DEEPEST} levels and {MOST_SUBMODULES} in all are fetched"))
-                .hint("leave them out with `submodules: false`"));
+                .hint(LEAVE_OUT));
         }
-        let leave_out = "leave submodules out with `submodules: false`";
-        let text = modules.map_or(Ok(None), |modules| modules::url_of(modules, &submodule.path)).hint(leave_out)?;
-        let text = text.ok_or_else(|| Error::not_found("the file .gitmodules has no URL for it").hint(leave_out))?;
-        let url = place::submodule(of, &text).hint(leave_out)?;
-        let id = submodule.id;
-        let target = Ref { name: id.to_string(), id, commit: id };
-        let at =
-            At { url: &url, reference: &Reference::Commit(id), target: &target, subdirectory: &submodule.subdirectory };
-        let (_, _, tree) = self.repository(&at, &submodule.prefix, depth).map_err(|error| match error.kind {
+        let text = modules.get(&submodule.path);
+        let text = text.ok_or_else(|| Error::not_found("the file .gitmodules has no URL for it").hint(LEAVE_OUT))?;
+        let url = place::submodule(of, text).hint(LEAVE_OUT)?;
+        let want = submodule.id;
+        let at = At { url: &url, reference: &Reference::Commit(want), want, subdirectory: &submodule.subdirectory };
+        let (_, _, tree) = self.repository(&at, None, &submodule.prefix, depth).map_err(|error| match error.kind {
             ErrorKind::Denied if error.hint.is_none() => error.hint(format!(
-                "if it may be fetched, name its host in the step as `hosts: [\"{}\"]`; or {leave_out}",
+                "if it may be fetched, name its host in the step as `hosts: [\"{}\"]`; or {LEAVE_OUT}",
                 origin(&url)
             )),
             _ => error,

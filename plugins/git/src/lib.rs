@@ -22,10 +22,10 @@ pub mod server;
 use cooperage_sdk::layer::LayerWriter;
 use cooperage_sdk::prelude::*;
 
-use clone::Wanted;
+use clone::{Resolved, Wanted};
 use guest::Guest;
 use login::Login;
-use parameters::{SourceParameters, TaskParameters, header_of_a_build};
+use parameters::{SECRETS_OF_A_BUILD, SourceParameters, TaskParameters, header_of_a_build};
 use refs::{Ref, Reference};
 
 struct Git;
@@ -39,7 +39,7 @@ impl Plugin for Git {
             ))
             .asks(Capability::named("secrets", "to log in with the credentials that the step names"))
             .asks(Capability::secrets(
-                ["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"],
+                SECRETS_OF_A_BUILD,
                 "to log in where a URL of a build leads to a private repository",
             ))
             .provides("git+http")
@@ -56,9 +56,9 @@ impl Task for Git {
         let parameters = request.parameters;
         let wanted = parameters.wanted()?;
         let login = Login::known(&wanted.url, parameters.header(guest::reveal)?)?;
-        let target = clone::resolve(&Guest, &login, &wanted)?;
+        let resolved = clone::resolve(&Guest, &login, &wanted)?;
         let mut layer = LayerWriter::new();
-        let cloned = clone::clone(&Guest, &login, &wanted, &target, &mut layer)?;
+        let cloned = clone::clone(&Guest, &login, &wanted, resolved, &mut layer)?;
         Ok(Outputs::new()
             .value("commit", cloned.commit.to_string())
             .value("short", cloned.commit.short())
@@ -74,12 +74,7 @@ impl Source for Git {
 
     fn resolve(request: &SourceRequest<SourceParameters>) -> Result<Version> {
         let wanted = request.parameters.wanted(&request.url)?;
-        let found = clone::resolve(&Guest, &login_of_a_build(&wanted), &wanted)?;
-        if let Some(checksum) = request.parameters.checksum()?
-            && !found.commit.to_string().starts_with(&checksum)
-        {
-            return Err(clone::moved(&wanted, &found, &checksum));
-        }
+        let found = clone::resolve(&Guest, &login_of_a_build(&wanted), &wanted)?.found;
         let version = match wanted.reference {
             Reference::Commit(id) => Version::immutable(id.to_string()),
             _ => Version::new(found.commit.to_string()),
@@ -90,9 +85,9 @@ impl Source for Git {
     fn fetch(request: &SourceRequest<SourceParameters>, version: &Version) -> Result<Tree> {
         let wanted = request.parameters.wanted(&request.url)?;
         let id = version.value.parse()?;
-        let target = Ref { name: version.value.clone(), id, commit: id };
+        let resolved = Resolved::from(Ref { name: version.value.clone(), id, commit: id });
         let mut layer = LayerWriter::new();
-        clone::clone(&Guest, &login_of_a_build(&wanted), &wanted, &target, &mut layer).map_err(|error| {
+        clone::clone(&Guest, &login_of_a_build(&wanted), &wanted, resolved, &mut layer).map_err(|error| {
             let gone = error.kind == ErrorKind::NotFound;
             if gone { Error { kind: ErrorKind::Conflict, ..error } } else { error }
         })?;
@@ -101,7 +96,7 @@ impl Source for Git {
 }
 
 fn login_of_a_build(wanted: &Wanted) -> Login<'_> {
-    Login::on_demand(&wanted.url, || header_of_a_build(&wanted.url, guest::reveal_if_there))
+    Login::on_demand(&wanted.url, || header_of_a_build(guest::reveal_if_there))
 }
 
 cooperage_sdk::plugin!(Git: task, source);

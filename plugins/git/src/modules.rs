@@ -1,17 +1,23 @@
 //! The file `.gitmodules`: which submodule comes from where (gitmodules, git-config "Syntax"). It knows URLs as text
 //! only.
 
+use std::collections::HashMap;
+
 use cooperage_sdk::{Error, Result};
 
 /// A larger file is no honest one.
 pub const LARGEST: u64 = 1 << 20;
 
-/// The URL of the submodule at a path, or none; of two for one path the last counts, as in git.
+/// The URLs of submodules by their paths.
+pub type Modules = HashMap<Vec<u8>, String>;
+
+/// Reads the file; of two submodules for one path the last counts, as in git.
 ///
 /// # Errors
 /// `invalid-input` if the text cannot be read.
-pub fn url_of(text: &str, path: &[u8]) -> Result<Option<String>> {
+pub fn parse(text: &str) -> Result<Modules> {
     let mut modules: Vec<Module> = Vec::new();
+    let mut by_name = HashMap::new();
     let mut current = None;
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
@@ -23,20 +29,22 @@ pub fn url_of(text: &str, path: &[u8]) -> Result<Option<String>> {
         if line.starts_with('[') {
             let name = section(line).ok_or_else(wrong)?;
             current = name.map(|name| {
-                modules.iter().position(|module| module.name == name).unwrap_or_else(|| {
-                    modules.push(Module { name, path: None, url: None });
+                *by_name.entry(name).or_insert_with(|| {
+                    modules.push(Module::default());
                     modules.len() - 1
                 })
             });
             continue;
         }
-        let (key, mut rest) = line.split_once('=').map_or((line, String::new()), |(key, rest)| (key, rest.to_owned()));
+        let (key, mut part) = line.split_once('=').unwrap_or((line, ""));
+        let mut joined = String::new();
         // A backslash at the end joins lines.
-        while (rest.len() - rest.trim_end_matches('\\').len()) % 2 == 1 {
-            rest.pop();
-            rest.push_str(lines.next().ok_or_else(wrong)?.1);
+        while let Some(before) = part.strip_suffix('\\').filter(|_| backslashes(part) % 2 == 1) {
+            joined.push_str(before);
+            part = lines.next().ok_or_else(wrong)?.1;
         }
-        let value = value(&rest).ok_or_else(wrong)?;
+        joined.push_str(part);
+        let value = value(&joined).ok_or_else(wrong)?;
         let module = current.map(|at| &mut modules[at]);
         match (key.trim().to_ascii_lowercase().as_str(), module) {
             ("path", Some(module)) => module.path = Some(value),
@@ -44,15 +52,21 @@ pub fn url_of(text: &str, path: &[u8]) -> Result<Option<String>> {
             _ => {}
         }
     }
-    let at_path =
-        |module: &Module| module.path.as_deref().is_some_and(|found| found.trim_end_matches('/').as_bytes() == path);
-    Ok(modules.into_iter().rev().find(at_path).and_then(|module| module.url))
+    let by_path = modules.into_iter().filter_map(|Module { path, url }| Some((path?, url)));
+    let last: HashMap<_, _> =
+        by_path.map(|(path, url)| (path.trim_end_matches('/').as_bytes().to_vec(), url)).collect();
+    Ok(last.into_iter().filter_map(|(path, url)| Some((path, url?))).collect())
 }
 
+#[derive(Default)]
 struct Module {
-    name: String,
     path: Option<String>,
     url: Option<String>,
+}
+
+/// How many backslashes there are at the end.
+fn backslashes(text: &str) -> usize {
+    text.len() - text.trim_end_matches('\\').len()
 }
 
 /// The name in `[submodule "name"]`; an inner none for another section, an outer one for what is no section.
@@ -119,10 +133,26 @@ mod tests {
     #[test]
     fn what_git_writes() {
         let text = "[submodule \"lib/a\"]\n\tpath = lib/a\n\turl = ../a.git\n\tbranch = main\n[submodule \"b\"]\n\tpath = b\n\turl = https://x/b.git\n";
-        assert_eq!(url_of(text, b"lib/a").unwrap().as_deref(), Some("../a.git"));
-        assert_eq!(url_of(text, b"b").unwrap().as_deref(), Some("https://x/b.git"));
-        assert_eq!(url_of(text, b"lib").unwrap(), None);
-        assert_eq!(url_of("", b"lib").unwrap(), None);
+        let url = |text: &str, path: &[u8]| parse(text).unwrap().remove(path);
+        assert_eq!(url(text, b"lib/a").as_deref(), Some("../a.git"));
+        assert_eq!(url(text, b"b").as_deref(), Some("https://x/b.git"));
+        assert_eq!(url(text, b"lib"), None);
+        assert_eq!(url("", b"lib"), None);
+        let twice = format!("{text}[submodule \"c\"]\npath = b/\nurl = c\n[submodule \"lib/a\"]\nurl = d\n");
+        assert_eq!(url(&twice, b"b").as_deref(), Some("c"));
+        assert_eq!(url(&twice, b"lib/a").as_deref(), Some("d"));
+        assert_eq!(url(&format!("{twice}[submodule \"e\"]\npath = b\n"), b"b"), None);
+    }
+
+    #[test]
+    fn the_largest_files_take_no_time() {
+        let sections: String = (0..60_000).map(|number| format!("[submodule \"{number}\"]\n")).collect();
+        let half = usize::try_from(LARGEST / 2).unwrap();
+        let joined = format!("url = {}{}", "\\".repeat(half | 1), "\n\\".repeat(half / 2));
+        let begun = std::time::Instant::now();
+        assert!(parse(&sections).unwrap().is_empty());
+        assert!(parse(&joined).is_err(), "the last line joins another one");
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     }
 
     #[test]
@@ -130,7 +160,8 @@ mod tests {
         let check = |line: &str, expected: Option<&str>| {
             let text =
                 format!("# modules\r\n[core]\nurl = no\n[SubModule \"a \\\"b\\\"\"] ; x\r\n  PATH=p/ \n{line}\n");
-            assert_eq!(url_of(&text, b"p").ok().flatten().as_deref(), expected, "{line}");
+            let url = parse(&text).ok().and_then(|mut modules| modules.remove(&b"p"[..]));
+            assert_eq!(url.as_deref(), expected, "{line}");
         };
         check("url = https://x/a.git  # comment", Some("https://x/a.git"));
         check("URL=\"https://x/a#b\"", Some("https://x/a#b"));

@@ -1,11 +1,11 @@
 //! What users can set, and what it means for the core. It reveals no secret itself.
 
-use cooperage_sdk::http::Url;
 use cooperage_sdk::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::clone::Wanted;
+use crate::id::Id;
 use crate::login;
 use crate::place;
 use crate::refs::Reference;
@@ -73,15 +73,15 @@ impl TaskParameters {
     pub fn wanted(&self) -> Result<Wanted> {
         // That they stand among the parameters is what they are for; here it is only seen to that they are URLs.
         self.hosts.iter().try_for_each(|host| place::repository(host).map(drop))?;
-        let expected = self.commit.as_deref().map(str::parse).transpose()?;
-        let reference = match (&self.reference, expected) {
+        let commit: Option<Id> = self.commit.as_deref().map(str::parse).transpose()?;
+        let reference = match (&self.reference, commit) {
             (None, Some(commit)) => Reference::Commit(commit),
             (reference, _) => Reference::parse(reference.as_deref().unwrap_or_default())?,
         };
         Ok(Wanted {
             url: place::repository(&self.url)?,
             reference,
-            expected,
+            expected: commit.map(|commit| commit.to_string()),
             subdirectory: place::subdirectory(self.subdirectory.as_deref().unwrap_or_default())?,
             submodules: self.submodules,
         })
@@ -119,22 +119,20 @@ impl SourceParameters {
                 .hint("leave `keep_git_dir` out, or clone with git itself in a RUN"));
         }
         let place = place::source(url)?;
-        let wanted = Wanted {
+        Ok(Wanted {
             url: place.url,
             reference: Reference::parse(&place.reference)?,
-            expected: None,
+            expected: self.checksum()?,
             subdirectory: place.subdirectory,
             submodules: self.submodules,
-        };
-        self.checksum()?;
-        Ok(wanted)
+        })
     }
 
     /// How the commit id must begin, in lower case.
     ///
     /// # Errors
     /// `invalid-input` for what is no beginning of an id.
-    pub fn checksum(&self) -> Result<Option<String>> {
+    fn checksum(&self) -> Result<Option<String>> {
         let Some(text) = &self.checksum else { return Ok(None) };
         if !(7..=40).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(Error::invalid_input(format!("the checksum {text:?} is no commit id"))
@@ -144,24 +142,21 @@ impl SourceParameters {
     }
 }
 
-/// The secrets that are looked for when a server asks who fetches a URL, by the conventions of BuildKit: the host's own
-/// first.
+/// What is asked for when a server wants to know who fetches a URL, by two of the names that BuildKit has for it. Its
+/// names with a host at their end are not there: a plugin is granted secrets by names that it can say beforehand.
+pub const SECRETS_OF_A_BUILD: [&str; 2] = [HEADER, TOKEN];
+const HEADER: &str = "GIT_AUTH_HEADER";
+const TOKEN: &str = "GIT_AUTH_TOKEN";
+
+/// The header of a build, from the first of [`SECRETS_OF_A_BUILD`] that is there.
 ///
 /// # Errors
 /// Those of `reveal`.
-pub fn header_of_a_build(url: &Url, reveal: impl Fn(&str) -> Result<Option<String>>) -> Result<Option<String>> {
-    let host = url.authority();
-    for name in [
-        format!("GIT_AUTH_HEADER.{host}"),
-        format!("GIT_AUTH_TOKEN.{host}"),
-        "GIT_AUTH_HEADER".to_owned(),
-        "GIT_AUTH_TOKEN".to_owned(),
-    ] {
-        if let Some(value) = reveal(&name)? {
-            return Ok(Some(if name.starts_with("GIT_AUTH_HEADER") { value } else { login::token(&value) }));
-        }
+pub fn header_of_a_build(reveal: impl Fn(&str) -> Result<Option<String>>) -> Result<Option<String>> {
+    match reveal(HEADER)? {
+        Some(header) => Ok(Some(header)),
+        None => Ok(reveal(TOKEN)?.map(|token| login::token(&token))),
     }
-    Ok(None)
 }
 
 #[cfg(test)]
@@ -187,7 +182,7 @@ mod tests {
         assert_eq!(wanted.reference, Reference::Commit(ID.parse().unwrap()));
         let wanted = task(json!({ "commit": ID, "ref": "main", "subdirectory": "/a/b/" })).wanted().unwrap();
         assert_eq!(wanted.reference, Reference::Named("main".to_owned()));
-        assert_eq!(wanted.expected, Some(ID.parse().unwrap()));
+        assert_eq!(wanted.expected.as_deref(), Some(ID));
         assert_eq!(wanted.subdirectory, ["a", "b"]);
         for wrong in [json!({ "commit": "ce01362" }), json!({ "ref": "a b" }), json!({ "subdirectory": "a/../.." })] {
             assert_eq!(task(wrong).wanted().unwrap_err().kind, ErrorKind::InvalidInput);
@@ -217,15 +212,16 @@ mod tests {
 
     #[test]
     fn secrets_of_a_build() {
-        let url: Url = "https://git.example/a.git".parse().unwrap();
-        let there = |present: &'static [&'static str]| {
-            header_of_a_build(&url, move |name| Ok(present.contains(&name).then(|| format!("v {name}")))).unwrap()
+        let there = |present: &[&str]| {
+            header_of_a_build(|name| {
+                assert!(SECRETS_OF_A_BUILD.contains(&name), "{name} is not asked for, so it is never granted");
+                Ok(present.contains(&name).then(|| format!("v {name}")))
+            })
+            .unwrap()
         };
         assert_eq!(there(&[]), None);
         assert_eq!(there(&["GIT_AUTH_TOKEN"]).unwrap(), login::token("v GIT_AUTH_TOKEN"));
         assert_eq!(there(&["GIT_AUTH_TOKEN", "GIT_AUTH_HEADER"]).unwrap(), "v GIT_AUTH_HEADER");
-        let own = there(&["GIT_AUTH_HEADER", "GIT_AUTH_TOKEN.git.example", "GIT_AUTH_TOKEN.other"]).unwrap();
-        assert_eq!(own, login::token("v GIT_AUTH_TOKEN.git.example"));
     }
 
     #[test]

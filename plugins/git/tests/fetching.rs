@@ -79,9 +79,9 @@ fn equal_commits_make_equal_layers() {
     let layer = || {
         let wanted = world.wanted("app.git", "");
         let login = cooperage_plugin_git::login::Login::known(&wanted.url, None).unwrap();
-        let target = cooperage_plugin_git::clone::resolve(&world, &login, &wanted).unwrap();
+        let resolved = cooperage_plugin_git::clone::resolve(&world, &login, &wanted).unwrap();
         let mut layer = cooperage_sdk::layer::LayerWriter::to(Vec::new());
-        cooperage_plugin_git::clone::clone(&world, &login, &wanted, &target, &mut layer).unwrap();
+        cooperage_plugin_git::clone::clone(&world, &login, &wanted, resolved, &mut layer).unwrap();
         layer.end().unwrap()
     };
     let loose = layer();
@@ -161,14 +161,28 @@ fn the_expected_commit() {
     let Some(world) = world() else { return };
     let first = world.git("app.git", &["rev-parse", "HEAD~1"]);
     let second = world.git("app.git", &["rev-parse", "HEAD"]);
-    for (reference, expected, fits) in
-        [("main", &second, true), ("main", &first, false), (&first, &first, true), (&first, &second, false)]
-    {
+    world.git("app.git", &["tag", "--annotate", "--message", "m", "annotated", &first]);
+    let tag = world.git("app.git", &["rev-parse", "annotated"]);
+    for (reference, expected, fits) in [
+        ("main", second.as_str(), true),
+        ("main", &first, false),
+        (&first, &first, true),
+        (&first, &first[..7], true),
+        (&first, &second, false),
+        ("annotated", &first, true),
+        ("annotated", &tag, false),
+        (&tag, &first, true),
+        (&tag, &first[..7], true),
+        (&tag, &second, false),
+    ] {
         let mut wanted = world.wanted("app.git", reference);
-        wanted.expected = Some(expected.parse().unwrap());
+        wanted.expected = Some(expected.to_owned());
         match world.fetch_wanted(&wanted) {
-            Ok(_) => assert!(fits),
-            Err(error) => assert!(!fits && error.kind == ErrorKind::Conflict, "{error:?}"),
+            Ok(_) => assert!(fits, "{reference} is not {expected}"),
+            Err(error) => {
+                assert!(!fits && error.kind == ErrorKind::Conflict, "{reference} {expected}: {error:?}");
+                assert!(format!("{error:?}").contains(&format!("and {expected} is expected")), "{error:?}");
+            }
         }
     }
 }

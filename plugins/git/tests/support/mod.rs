@@ -136,9 +136,9 @@ impl World {
     }
 
     pub fn fetch_as(&self, wanted: &Wanted, login: &Login<'_>) -> Result<(Cloned, Files)> {
-        let target = clone::resolve(self, login, wanted)?;
+        let resolved = clone::resolve(self, login, wanted)?;
         let mut layer = LayerWriter::to(Vec::new());
-        let cloned = clone::clone(self, login, wanted, &target, &mut layer)?;
+        let cloned = clone::clone(self, login, wanted, resolved, &mut layer)?;
         Ok((cloned, files(&layer.end()?, &self.path("unpacked"))))
     }
 
