@@ -66,6 +66,10 @@ fn relative(path: &str) -> Result<String> {
     if parts.is_empty() || parts.contains(&"..") || path.ends_with('/') || path.contains('\0') {
         return Err(Error::invalid_input(format!("`save` is {path:?}, which is no path of a file within a tree")));
     }
+    if parts.iter().any(|part| part.starts_with(".wh.")) {
+        let why = format!("`save` is {path:?}, but names that begin with `.wh.` stand for removed files in layers");
+        return Err(Error::invalid_input(why).hint("give the file another name"));
+    }
     Ok(parts.join("/"))
 }
 

@@ -14,9 +14,12 @@ const LONGEST_NAME: usize = 255;
 /// # Errors
 /// `invalid-input`, without a password that the text may have.
 pub fn parse(text: &str) -> Result<Url> {
-    let authority =
-        text.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or_default());
-    if authority.contains('@') {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // A password with a slash in it ends the authority early, and then no port follows its colon.
+    let port = if authority.ends_with(']') { None } else { authority.rsplit_once(':').map(|(_, port)| port) };
+    let cut = port.is_some_and(|port| port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()));
+    if authority.contains('@') || (cut && rest.contains('@')) {
         return Err(Error::invalid_input("the URL contains a user name or a password")
             .hint("give them as `basic: { username: NAME, password: { secret: NAME } }`"));
     }
@@ -27,9 +30,9 @@ pub fn parse(text: &str) -> Result<Url> {
         };
         return Err(Error::invalid_input(format!("the URL contains {bad:?}, which no URL has")).hint(hint));
     }
-    text.parse().map_err(|_: Error| {
-        Error::invalid_input(format!("{:?} is no http or https URL", text.split(['?', '#']).next().unwrap_or_default()))
-    })
+    // What cannot be read is not shown: a password may be anywhere in it.
+    text.parse()
+        .map_err(|_: Error| Error::invalid_input("the URL is no http or https URL").hint("write https://HOST/PATH"))
 }
 
 fn percent(c: char) -> Option<String> {
@@ -153,6 +156,11 @@ mod tests {
     fn what_users_write() {
         for (text, says) in [
             ("https://user:hunter2@h/", "user name or a password"),
+            ("https://user:hunter2/x@h/", "user name or a password"),
+            ("https://user:hunter2?x@h/", "user name or a password"),
+            ("https://user:/hunter2@h/", "user name or a password"),
+            ("user:hunter2@h/", "user name or a password"),
+            ("https://user:hunter2/", "is no http or https URL"),
             ("https://h/a b", "contains ' '"),
             ("https://h/é", "contains 'é'"),
             ("ftp://h/?hunter2", "is no http or https URL"),
@@ -164,6 +172,10 @@ mod tests {
             assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         }
         assert_eq!(parse("https://h/é").unwrap_err().hint.as_deref(), Some("write it as %C3%A9"));
+        for text in ["https://h/@scope/x", "https://h:8443/@scope/x", "https://[::1]/@scope/x", "https://[::1]:1/a:b@c"]
+        {
+            assert_eq!(shown(&parse(text).unwrap()), text, "an @ may be in a path");
+        }
         assert_eq!(shown(&parse("https://h:8443/a?token=x").unwrap()), "https://h:8443/a");
     }
 }

@@ -150,6 +150,7 @@ fn parameters_that_contradict_each_other() {
         (json!({ "file": "a", "known_length": true }), "about an archive"),
         (json!({ "save": "../a" }), "no path of a file"),
         (json!({ "save": "a/" }), "no path of a file"),
+        (json!({ "save": "a/.wh.b" }), "stand for removed files"),
         (json!({ "save": "a", "mode": "rwx" }), "no octal number"),
         (json!({ "save": "a", "mode": "17777" }), "no octal number"),
         (json!({ "save": "a", "checksum": "md5:00" }), "64 hexadecimal digits"),
