@@ -111,8 +111,11 @@ impl Plan {
         let wanted = parameters.outputs.iter().map(read).collect::<Result<_>>()?;
         let target = Target::read(parameters)?;
         let waiting = parameters.until.as_ref().map(Waiting::read).transpose()?;
-        let plan = Self { call: call(parameters, edge)?, wanted, target, waiting };
+        let mut plan = Self { call: call(parameters, edge)?, wanted, target, waiting };
         plan.check(parameters)?;
+        if let Some(statuses) = plan.waiting.as_ref().and_then(Waiting::statuses) {
+            plan.call.expect = statuses.clone();
+        }
         Ok(plan)
     }
 
@@ -120,7 +123,7 @@ impl Plan {
         let wrong = |why: String| Err(Error::invalid_input(why));
         let method = &self.call.method;
         if let Some(waiting) = &self.waiting {
-            if waiting.has_statuses() && parameters.expect.is_some() {
+            if waiting.statuses().is_some() && parameters.expect.is_some() {
                 return wrong(
                     "`expect` has no meaning beside the `status` of `until`, which says what is right".into(),
                 );

@@ -44,10 +44,10 @@ enum Seen {
 }
 
 impl Waiting {
-    /// Whether it says itself which statuses are right.
+    /// The statuses that are right, if it says so itself.
     #[must_use]
-    pub fn has_statuses(&self) -> bool {
-        self.statuses.is_some()
+    pub fn statuses(&self) -> Option<&Statuses> {
+        self.statuses.as_ref()
     }
 
     /// What the parameters say.
@@ -136,8 +136,7 @@ fn look(client: Client, waiting: &Waiting) -> Result<Seen> {
 }
 
 fn judge(client: Client, waiting: &Waiting, answer: Answer) -> Result<Seen> {
-    let right = waiting.statuses.as_ref().unwrap_or(&client.call.expect);
-    if !right.has(answer.status) {
+    if !client.call.expect.has(answer.status) {
         if waiting.statuses.is_none() || HOPELESS.contains(&answer.status) {
             return Err(client.fault(answer));
         }

@@ -56,6 +56,9 @@ fn it_ends_when_the_status_is_there() {
     let (done, asked, _) =
         poll(json!({ "status": 200, "pointer": "/done" }), vec![|| Some(reply(404)), pending, ready]);
     assert_eq!((done.is_ok(), asked), (true, 3));
+    let moved: Answer = || Some(reply(303).header("Location", "/other").body("{\"id\":1}"));
+    let (done, asked, _) = poll(json!({ "status": 303 }), vec![|| Some(reply(202)), moved]);
+    assert_eq!((output(&done.unwrap(), "status"), asked), (&json!(303), 2));
 }
 
 #[test]
