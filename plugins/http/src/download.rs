@@ -89,7 +89,7 @@ impl<'a> Download<'a> {
             return Err(self.fault(ErrorKind::Conflict, format!("more comes than the announced {total} bytes")));
         }
         if !bytes.is_empty() {
-            self.patience.progress();
+            self.patience.progress(self.done);
             self.step.bytes(self.done, self.total);
         }
         Ok(bytes)
@@ -119,22 +119,18 @@ impl<'a> Download<'a> {
     fn resume(&mut self, error: Error) -> Result<()> {
         let validator = range::validator(&self.headers);
         let is_plain = self.client.call.method == "GET" && !asks_for_part(self.client);
-        let can = is_plain && (self.done == 0 || validator.is_some());
-        if error.kind != ErrorKind::Unavailable || !can {
+        // Before the first byte there is nothing to continue: whoever reads begins anew, and looks at all of the answer.
+        let Some(validator) = validator.filter(|_| is_plain && self.done > 0) else { return Err(error) };
+        if error.kind != ErrorKind::Unavailable {
             return Err(error);
         }
         self.client.again(self.patience, error)?;
-        let mut fields = Vec::new();
-        if self.done > 0 {
-            fields.push(("range", format!("bytes={}-", self.done)));
-            fields.extend(validator.map(|validator| ("if-range", validator)));
-        }
-        let done = self.done;
+        let fields = [("range", format!("bytes={}-", self.done)), ("if-range", validator)];
         let expect = &self.client.call.expect;
-        let right = |status| expect.has(status) || (done > 0 && matches!(status, 206 | 412 | 416));
+        let right = |status| expect.has(status) || matches!(status, 206 | 412 | 416);
         let answer = self.client.send_with(self.patience, &fields, &right)?;
         self.skip = match answer.status {
-            206 if done > 0 => self.check_part(&answer)?,
+            206 => self.check_part(&answer)?,
             412 | 416 => return Err(self.changed()),
             // The far side does not continue: what is there already comes again.
             _ => self.check_whole(&answer)?,
@@ -145,10 +141,7 @@ impl<'a> Download<'a> {
 
     /// A part must be the rest of the same file; nothing of it is to be skipped.
     fn check_part(&self, answer: &Answer) -> Result<u64> {
-        let tag = |headers: &Headers| headers.get("etag").map(str::to_owned);
-        if let (Some(before), Some(now)) = (tag(&self.headers), tag(&answer.headers))
-            && before != now
-        {
+        if range::contradict(&self.headers, &answer.headers) {
             return Err(self.changed());
         }
         match answer.headers.get("content-range").and_then(range::partial) {
@@ -163,7 +156,7 @@ impl<'a> Download<'a> {
     /// The whole must be the same file; gives what of it is there already.
     fn check_whole(&self, answer: &Answer) -> Result<u64> {
         let same_length = answer.content_length() == self.total;
-        let same = self.done == 0 || range::validator(&answer.headers) == range::validator(&self.headers);
+        let same = range::validator(&answer.headers) == range::validator(&self.headers);
         if same && same_length { Ok(self.done) } else { Err(self.changed()) }
     }
 

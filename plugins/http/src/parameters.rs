@@ -53,7 +53,8 @@ pub struct Parameters {
     /// Whether a request may be sent again although it may have been acted upon, as with POST.
     #[serde(default)]
     pub retry_unsafe: bool,
-    /// Seconds that one try may take to its end; by default only silence of a minute ends it.
+    /// Seconds after which one try is given up, looked at whenever something comes or goes; a silence in which nothing
+    /// does may last as long again. By default only silence of a minute ends a try.
     pub timeout: Option<u64>,
     /// How many redirects to follow; by default 10.
     pub redirects: Option<u32>,

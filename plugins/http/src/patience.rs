@@ -21,18 +21,23 @@ pub struct Patience {
     retries: u32,
     in_vain: u32,
     faults: u32,
+    /// How far any try got.
+    furthest: u64,
 }
 
 impl Patience {
     /// For so many faults without progress in between.
     #[must_use]
     pub fn new(retries: u32) -> Self {
-        Self { retries, in_vain: 0, faults: 0 }
+        Self { retries, in_vain: 0, faults: 0, furthest: 0 }
     }
 
-    /// Something arrived: the next fault is a first one.
-    pub fn progress(&mut self) {
-        self.in_vain = 0;
+    /// So many bytes are there. If that is more than ever before, the next fault is a first one.
+    pub fn progress(&mut self, done: u64) {
+        if done > self.furthest {
+            self.furthest = done;
+            self.in_vain = 0;
+        }
     }
 
     /// Waits before the next try.
@@ -120,8 +125,9 @@ mod tests {
         let (clock, mut patience) = (Log::default(), Patience::new(2));
         let fault = || Error::unavailable("broken");
         patience.again(&clock, fault()).unwrap();
-        patience.progress();
+        patience.progress(5);
         patience.again(&clock, fault()).unwrap();
+        patience.progress(5);
         patience.again(&clock, fault()).unwrap();
         let error = patience.again(&clock, fault()).unwrap_err();
         assert_eq!(error.context, ["tried 3 times"]);

@@ -21,7 +21,7 @@ pub struct Payload {
     pub materials: Vec<Rc<dyn Material>>,
     /// The media type, if there is a body.
     pub media_type: Option<String>,
-    /// Whether the headers may name another media type.
+    /// Whether the headers must not name another media type.
     pub media_type_is_fixed: bool,
     /// Whether some of it is secret.
     pub is_secret: bool,

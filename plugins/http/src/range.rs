@@ -36,12 +36,31 @@ pub fn validator(headers: &Headers) -> Option<String> {
     (age > Duration::from_secs(1)).then(|| modified.to_owned())
 }
 
+/// Whether two answers cannot be of the same bytes. Equal strong entity tags prove more than dates that differ.
+#[must_use]
+pub fn contradict(one: &Headers, other: &Headers) -> bool {
+    let differ = |name| one.get(name).zip(other.get(name)).is_some_and(|(one, other)| one != other);
+    let proven = strong_etag(one).is_some() && strong_etag(one) == strong_etag(other);
+    differ("etag") || (!proven && differ("last-modified"))
+}
+
 /// A text that is equal as long as the file is; none if nothing says so.
 #[must_use]
 pub fn version(headers: &Headers) -> Option<String> {
-    if let Some(tag) = strong_etag(headers) {
-        return Some(format!("etag:{tag}"));
-    }
+    by_tag(headers).or_else(|| by_date(headers))
+}
+
+/// Whether an answer says that it has this version. The answers to HEAD and GET need not name the same kinds of it.
+#[must_use]
+pub fn is_version(headers: &Headers, version: &str) -> bool {
+    [by_tag(headers), by_date(headers)].iter().flatten().any(|told| told == version)
+}
+
+fn by_tag(headers: &Headers) -> Option<String> {
+    strong_etag(headers).map(|tag| format!("etag:{tag}"))
+}
+
+fn by_date(headers: &Headers) -> Option<String> {
     let (modified, length) = (headers.get("last-modified")?, number(headers.get("content-length")?)?);
     Some(format!("modified:{modified};length:{length}"))
 }
@@ -87,6 +106,33 @@ mod tests {
             (&[], None),
         ] {
             assert_eq!(version(&headers(fields)).as_deref(), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn versions_of_either_kind() {
+        let (tag, weak) = (("etag", "\"a\""), ("etag", "W/\"a\""));
+        let (early, late) = (("last-modified", "Sun, 06 Nov 1994"), ("last-modified", "Mon, 07 Nov 1994"));
+        let length = ("content-length", "3");
+        for (fields, version, expected) in [
+            (&[tag, early, length][..], "etag:\"a\"", true),
+            (&[tag, early, length], "modified:Sun, 06 Nov 1994;length:3", true),
+            (&[tag, late, length], "modified:Sun, 06 Nov 1994;length:3", false),
+            (&[tag, early], "modified:Sun, 06 Nov 1994;length:3", false),
+            (&[weak, early, length], "etag:\"a\"", false),
+        ] {
+            assert_eq!(is_version(&headers(fields), version), expected, "{fields:?} {version}");
+        }
+        for (one, other, expected) in [
+            (&[tag, early][..], &[tag, late][..], false),
+            (&[weak, early], &[weak, late], true),
+            (&[early], &[late], true),
+            (&[early], &[early], false),
+            (&[tag], &[weak], true),
+            (&[tag], &[late], false),
+            (&[], &[], false),
+        ] {
+            assert_eq!(contradict(&headers(one), &headers(other)), expected, "{one:?} {other:?}");
         }
     }
 

@@ -58,9 +58,10 @@ pub fn fetch(edge: Edge, url: &str, parameters: &Parameters, version: &Version) 
     let client = Client::new(edge, &call);
     let wanted = Some(&version.value).filter(|value| target.checksum.is_none() && !value.is_empty());
     save(client, &target, &|headers| match wanted {
-        Some(wanted) if range::version(headers).as_ref() != Some(wanted) => {
+        Some(wanted) if !range::is_version(headers, wanted) => {
             let why = "the file has changed there since it was looked up";
-            Err(Error::conflict(client.what()).because(why).hint("build again"))
+            let hint = "build again; if that does not help, HEAD and GET say different things there: give a `checksum`";
+            Err(Error::conflict(client.what()).because(why).hint(hint))
         }
         _ => Ok(()),
     })

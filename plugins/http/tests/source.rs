@@ -95,6 +95,34 @@ fn another_version_than_the_one_looked_up_is_a_conflict() {
 }
 
 #[test]
+fn a_head_and_a_get_may_name_other_kinds_of_version() {
+    let peer = Peer::start(|seen| {
+        let answer = reply(200).header("Last-Modified", "Sun, 06 Nov 1994 08:49:37 GMT").body("text");
+        Some(if seen.line.starts_with("HEAD ") { answer } else { answer.header("ETag", "\"a\"") })
+    });
+    let world = World::new();
+    let version = resolve(world.edge(), &peer.url("/a"), &parameters(json!({}))).unwrap();
+    assert!(version.value.starts_with("modified:"));
+    fetch(world.edge(), &peer.url("/a"), &parameters(json!({})), &version).unwrap();
+    assert_eq!(world.made(), b"text");
+}
+
+#[test]
+fn a_try_after_one_that_broke_at_once_is_looked_at_too() {
+    let mut requests = 0;
+    let peer = Peer::start(move |_| {
+        requests += 1;
+        let answer = |tag: &str| reply(200).header("ETag", tag).body("text");
+        Some(if requests == 1 { answer("\"old\"").cut(0) } else { answer("\"new\"") })
+    });
+    let world = World::new();
+    let error =
+        fetch(world.edge(), &peer.url("/a"), &parameters(json!({})), &Version::new("etag:\"old\"")).unwrap_err();
+    assert_eq!((error.kind, peer.lines().len()), (ErrorKind::Conflict, 2));
+    assert!(world.made.borrow().is_none());
+}
+
+#[test]
 fn a_wrong_checksum_leaves_nothing() {
     let (world, peer) = (World::new(), Peer::start(|_| Some(reply(200).body("text"))));
     let (wrong, right) = (digest(b"other"), digest(b"text"));

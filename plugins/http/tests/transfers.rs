@@ -122,7 +122,8 @@ fn without_anything_to_tell_versions_apart_it_begins_anew() {
 
 #[test]
 fn patience_ends() {
-    for broken in [|| None, || Some(reply(200).announce(SIZE)), || Some(reply(503))] {
+    let again_from_the_beginning = || Some(reply(200).body(noise(SIZE)).cut(3000));
+    for broken in [|| None, || Some(reply(200).announce(SIZE)), || Some(reply(503)), again_from_the_beginning] {
         let (world, peer) = (World::new(), Peer::start(move |_| broken()));
         let error = save(&world, &peer, json!({})).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unavailable);
@@ -187,6 +188,28 @@ fn what_is_not_the_rest_of_the_same_file_is_refused() {
     });
     assert!(shown(&longer).contains("more comes than the announced 10000 bytes"), "{}", shown(&longer));
     assert_eq!(continued(|_| reply(404)).kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn a_part_with_another_date_is_of_another_file() {
+    let (world, peer) = (
+        World::new(),
+        Peer::start(|seen| {
+            let dated = |status, date: &str| reply(status).header("Last-Modified", date);
+            Some(match seen.from() {
+                0 => dated(200, "Sun, 06 Nov 1994 08:00:00 GMT")
+                    .header("Date", "Sun, 06 Nov 1994 08:49:37 GMT")
+                    .body(noise(SIZE))
+                    .cut(3000),
+                // The far side knows no If-Range.
+                _ => dated(206, "Sun, 06 Nov 1994 08:49:38 GMT")
+                    .header("Content-Range", "bytes 3000-9999/10000")
+                    .body(vec![0; 7000]),
+            })
+        }),
+    );
+    let error = save(&world, &peer, json!({})).unwrap_err();
+    assert!(shown(&error).contains("has changed there after 3000 bytes"), "{}", shown(&error));
 }
 
 #[test]
