@@ -38,7 +38,7 @@ pub struct Parameters {
     pub checksum: Option<String>,
     /// What the file is called in the tree; by default as on the server.
     pub filename: Option<String>,
-    /// Seconds that each read and write may take; 60 by default.
+    /// Seconds without a byte after which a read or a write has failed; 60 by default.
     pub timeout: Option<u32>,
     /// How often to try again what broke; 3 by default.
     pub retries: Option<u32>,

@@ -46,7 +46,7 @@ pub struct Parameters {
     pub atomic: bool,
     /// Octal permissions for what is sent, set with `SITE CHMOD`.
     pub permissions: Option<String>,
-    /// Seconds that each read and write may take; 60 by default.
+    /// Seconds without a byte after which a read or a write has failed; 60 by default.
     pub timeout: Option<u32>,
     /// How often to try again what broke; 3 by default. Deleting and renaming are never tried again.
     pub retries: Option<u32>,
