@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cooperage_sdk::Result;
+use cooperage_sdk::{Error, Result};
 use serde_json::{Value, json};
 
 use crate::parameters::Wanted;
@@ -42,6 +42,24 @@ impl<'w> Change<'w> {
         self.image.is_some() || !self.env.is_empty()
     }
 
+    /// Whether the variables can be set in `live`, of which `own` is what was applied before: a `valueFrom` that somebody
+    /// else has set stays beside the value, by force too, and servers refuse a variable that has both.
+    ///
+    /// # Errors
+    /// `conflict` with the variable.
+    pub fn check_env(&self, live: &Value, own: &Value, kind: Kind, container: Option<&Container>) -> Result<()> {
+        let Some(container) = container else { return Ok(()) };
+        let elsewhere = |object: &Value, name: &str| comes_from_elsewhere(object, kind, container, name);
+        match self.env.keys().find(|name| elsewhere(live, name) && !elsewhere(own, name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::conflict(format!(
+                "somebody else has set `valueFrom` for the variable {name} of the container {}",
+                container.name
+            ))
+            .hint("take the variable out of the manifest that sets it, or leave it out of `env`")),
+        }
+    }
+
     /// Makes it on an object of this kind. What is set already is replaced, what is missing is made.
     ///
     /// # Errors
@@ -68,6 +86,16 @@ impl<'w> Change<'w> {
         }
         Ok(())
     }
+}
+
+/// Whether a container has the value of a variable from elsewhere.
+fn comes_from_elsewhere(object: &Value, kind: Kind, container: &Container, variable: &str) -> bool {
+    let item = |list: &Value, name: &str| {
+        let mut items = list.as_array().into_iter().flatten();
+        items.find(|item| item["name"] == name).cloned().unwrap_or_default()
+    };
+    let container = item(&template(object, kind)["spec"][container.list], &container.name);
+    !item(&container["env"], variable)["valueFrom"].is_null()
 }
 
 /// The template of the pods of a workload.
@@ -120,6 +148,27 @@ mod tests {
                     { "name": "web", "image": "w:2", "env": [{ "name": "B", "value": "2" }, { "name": "A", "value": "1" }] },
                 ] } } } } } }),
         );
+    }
+
+    #[test]
+    fn values_from_elsewhere_are_replaced_only_where_they_are_ours() {
+        let object = |env: Value| json!({ "spec": { "template": { "spec": { "containers": [{ "name": "web", "env": env }] } } } });
+        let from = json!([{ "name": "A", "valueFrom": { "fieldRef": {} } }]);
+        let (nothing, foreign, value) = (json!({}), object(from), object(json!([{ "name": "A", "value": "0" }])));
+        let parameters: Parameters =
+            serde_json::from_value(json!({ "deployment": "web", "env": { "A": "1" } })).unwrap();
+        let wanted = Wanted::new(parameters).unwrap();
+        let container = Container { list: "containers", name: "web".into(), image: None };
+        for (live, own, refused) in [
+            (&foreign, &nothing, true),
+            (&foreign, &value, true),
+            (&foreign, &foreign, false),
+            (&value, &nothing, false),
+            (&nothing, &nothing, false),
+        ] {
+            let found = Change::new(&wanted).check_env(live, own, Kind::Deployment, Some(&container));
+            assert_eq!(found.is_err(), refused, "{live} {own}");
+        }
     }
 
     #[test]

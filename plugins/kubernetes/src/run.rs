@@ -1,7 +1,7 @@
 //! What the step does, from parameters and manifests to outputs: against a server, or on paper. It knows the outside only
 //! as `edge` has it.
 
-use cooperage_sdk::{Error, Result, info};
+use cooperage_sdk::{Error, Result, info, warn};
 use serde_json::Value;
 
 use crate::access::Access;
@@ -76,9 +76,11 @@ pub fn write(wanted: &Wanted, files: &[File], reveal: Reveal) -> Result<Outcome>
     }
     for document in &mut documents {
         // Without a name for it, whoever applies the manifests decides.
-        let named = namespace.filter(|_| document.identity.is_cluster_wide() == Some(false));
-        if let Some(namespace) = named {
-            document.belong_to(namespace)?;
+        let Some(namespace) = namespace.filter(|_| document.identity.namespace.is_none()) else { continue };
+        match document.identity.is_cluster_wide() {
+            Some(false) => document.belong_to(namespace)?,
+            Some(true) => {}
+            None => warn!("{} gets no namespace: only a server knows whether it can have one", document.title()),
         }
     }
     Ok(Outcome { workload: None, previous_image: image, documents })
@@ -97,7 +99,7 @@ struct Prepared {
 /// that the manifests begin with.
 fn prepare(wanted: &Wanted, files: &[File], namespace: Option<&str>, reveal: Reveal) -> Result<Prepared> {
     let mut documents = manifests::read(files)?;
-    let mut meant = documents.iter().position(|document| is_meant(wanted, document));
+    let mut meant = the_meant(wanted, &documents)?;
     let mut image = None;
     if let Some(at) = meant {
         image = change(wanted, &mut documents[at])?;
@@ -136,6 +138,25 @@ fn patch(wanted: &Wanted, kind: Kind, name: &str) -> Result<Document> {
     Document::made(object)
 }
 
+/// Which document is the workload of the step.
+///
+/// # Errors
+/// `invalid-input` if several are: the change would go into one of them without a word.
+fn the_meant(wanted: &Wanted, documents: &[Document]) -> Result<Option<usize>> {
+    let all: Vec<usize> = (0..documents.len()).filter(|at| is_meant(wanted, &documents[*at])).collect();
+    if let [_, _, ..] = all[..] {
+        let place = |at: &usize| {
+            let document = &documents[*at];
+            let namespace = document.identity.namespace.as_ref().map(|name| format!(" in {name}"));
+            format!("{}{}", document.title(), namespace.unwrap_or_default())
+        };
+        let error = Error::invalid_input("several manifests are the workload of the step");
+        let error = all.iter().map(place).fold(error, Error::because);
+        return Err(error.hint("say which one with `namespace`, or apply the others in a step of their own"));
+    }
+    Ok(all.first().copied())
+}
+
 /// Whether a document is the workload of the step. Who names no namespace means the one that the manifest names.
 fn is_meant(wanted: &Wanted, document: &Document) -> bool {
     let Some(WorkloadName { kind, name }) = &wanted.workload else { return false };
@@ -166,6 +187,12 @@ fn choose(wanted: &Wanted, object: &Value, kind: Kind) -> Result<Option<Containe
         return Ok(None);
     }
     Container::find(template(object, kind), name, image).map(Some)
+}
+
+/// The image of a workload, as far as it is clear of which container.
+fn image_in(wanted: &Wanted, object: &Value, kind: Kind) -> Option<String> {
+    let (name, image) = (wanted.parameters.container.as_deref(), wanted.parameters.image.as_deref());
+    Container::find(template(object, kind), name, image).ok()?.image
 }
 
 /// A step under way.
@@ -228,7 +255,7 @@ impl Deed<'_, '_> {
     fn image_of(&self, path: &str, title: &str) -> Result<Option<String>> {
         let Some(workload) = &self.wanted.workload else { return Ok(None) };
         let Some(live) = self.client.look(path, title)? else { return Ok(None) };
-        Ok(choose(self.wanted, &live, workload.kind).ok().flatten().and_then(|container| container.image))
+        Ok(image_in(self.wanted, &live, workload.kind))
     }
 
     /// Changes the workload of the step, unless it was among the manifests.
@@ -243,7 +270,9 @@ impl Deed<'_, '_> {
         let object = if self.wanted.changes_pods() {
             self.change(&path, &title, kind)?
         } else {
-            self.client.get(&path, &title)?
+            let live = self.client.get(&path, &title)?;
+            self.outcome.previous_image = image_in(self.wanted, &live, kind);
+            live
         };
         self.meant = Some(self.rollouts.len());
         self.rollouts.push(Rollout { kind, identity, namespace, object });
@@ -256,17 +285,22 @@ impl Deed<'_, '_> {
         loop {
             let live = self.client.get(path, title)?;
             let container = choose(self.wanted, &live, kind).map_err(|error| in_workload(error, title))?;
+            let image = image_in(self.wanted, &live, kind);
+            // After an apply whose answer was lost, its own image is the one that is read.
+            if attempt == 1 || image != self.wanted.parameters.image {
+                self.outcome.previous_image = image;
+            }
             let mut object = owned::of(&live, self.client.manager());
-            Change::new(self.wanted).make(&mut object, kind, container.as_ref())?;
+            let change = Change::new(self.wanted);
+            change.check_env(&live, &object, kind, container.as_ref()).map_err(|error| in_workload(error, title))?;
+            change.make(&mut object, kind, container.as_ref())?;
             let document = Document::made(object)?;
             // What others of the same name set in the meantime would be taken away otherwise.
             let mut pinned = document.object.clone();
             pinned["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
             match self.client.apply(path, &pinned, title)? {
                 Applied::Done(now) => {
-                    let before = container.and_then(|container| container.image);
-                    self.tell(title, before.as_deref());
-                    self.outcome.previous_image = before;
+                    self.tell(title, self.outcome.previous_image.as_deref());
                     self.outcome.documents.push(document);
                     return Ok(now);
                 }
@@ -295,7 +329,12 @@ impl Deed<'_, '_> {
         let deadline = clock.elapsed() + limit;
         for (at, rollout) in std::mem::take(&mut self.rollouts).into_iter().enumerate() {
             let object = if waits && rollout.kind.rolls_out() {
-                rollout.wait(self.client, deadline, limit)?
+                // A step that fails has no outputs: whoever wants to go back learns it here.
+                let before = self.outcome.previous_image.as_ref().filter(|_| self.meant == Some(at));
+                rollout.wait(self.client, deadline, limit).map_err(|error| match before {
+                    Some(image) => error.because(format!("the image before the step was {image}")),
+                    None => error,
+                })?
             } else {
                 rollout.object
             };

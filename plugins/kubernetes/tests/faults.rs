@@ -88,7 +88,8 @@ fn what_passes_is_tried_again() {
         server.trouble("GET", "web", trouble.clone()).trouble("PATCH", "web", trouble);
     }
     let time = Time::default();
-    step_in(&time, &server, image(), &[]).unwrap();
+    let outcome = step_in(&time, &server, image(), &[]).unwrap();
+    assert_eq!(outcome.previous_image.as_deref(), Some("r.example/web:1"));
     // An apply that was done without an answer is stale the next time, so the object is read once more.
     assert_eq!(server.lines().iter().filter(|line| line.starts_with("GET")).count(), 6);
     assert_eq!(server.patches().len(), 6);

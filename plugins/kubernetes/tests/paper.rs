@@ -73,6 +73,17 @@ fn without_a_namespace_none_is_written() {
     assert_eq!(found[0].1["metadata"], json!({ "name": "db" }));
 }
 
+/// A custom kind may belong to none.
+#[test]
+fn a_namespace_is_written_where_it_is_known_to_belong() {
+    let text = "{ apiVersion: example.com/v1, kind: Thing, metadata: { name: one } }\n---\n\
+        { apiVersion: v1, kind: ConfigMap, metadata: { name: two } }\n";
+    let wanted = json!({ "write": ".", "namespace": "shop", "apply": ["all.yaml"] });
+    let outcome = on_paper(wanted, &[("all.yaml", text)]).unwrap();
+    let namespaces = outcome.documents.iter().map(|document| document.object["metadata"]["namespace"].clone());
+    assert_eq!(namespaces.collect::<Vec<_>>(), [Value::Null, json!("shop")]);
+}
+
 #[test]
 fn who_names_no_namespace_means_that_of_the_manifest() {
     let text = deployment("web", "r.example/web:1").to_string();

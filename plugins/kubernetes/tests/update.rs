@@ -65,6 +65,20 @@ fn fields_of_others_are_taken_over_only_by_force() {
 }
 
 #[test]
+fn a_value_that_others_take_from_elsewhere_is_not_set_even_by_force() {
+    let server = Server::start();
+    let mut object = deployment("web", "r.example/web:1");
+    let from = json!({ "fieldRef": { "fieldPath": "metadata.name" } });
+    object["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{ "name": "POD", "valueFrom": from }]);
+    server.has(WEB, object);
+    let wanted = json!({ "deployment": "web", "env": { "POD": "x" }, "force": true, "wait": 0 });
+    let error = step(&server, wanted, &[]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    says(&error, &["deployment/web in shop cannot be changed", "`valueFrom`", "POD", "web", "leave it out of `env`"]);
+    assert!(server.patches().is_empty());
+}
+
+#[test]
 fn what_other_steps_have_set_stays() {
     let server = Server::start();
     let mut object = deployment("web", "r.example/web:1");
@@ -258,6 +272,30 @@ fn manifests_are_applied_in_order_to_their_places() {
 }
 
 #[test]
+fn several_manifests_are_not_one_workload() {
+    let elsewhere = |namespace: &str| {
+        let mut object = deployment("web", "r.example/web:1");
+        object["metadata"]["namespace"] = namespace.into();
+        object.to_string()
+    };
+    let (shop, other) = (elsewhere("shop"), elsewhere("other"));
+    let files = [("a.json", shop.as_str()), ("b.json", other.as_str())];
+    let image = json!({ "apply": ["."], "deployment": "web", "image": "r.example/web:2", "wait": 0 });
+    let server = Server::start();
+    let mut unsaid = image.clone();
+    unsaid["namespace"] = Value::Null;
+    let error = step(&server, unsaid, &files).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::InvalidInput);
+    says(&error, &["deployment/web (a.json) in shop", "deployment/web (b.json) in other", "`namespace`"]);
+    assert!(server.lines().is_empty());
+    let namespace = "{ apiVersion: v1, kind: Namespace, metadata: { name: other } }";
+    step(&server, image, &[("0.yaml", namespace), files[0], files[1]]).unwrap();
+    assert_eq!(container(&server.object(WEB), "web")["image"], "r.example/web:2");
+    let other = server.object("/apis/apps/v1/namespaces/other/deployments/web");
+    assert_eq!(container(&other, "web")["image"], "r.example/web:1");
+}
+
+#[test]
 fn a_dry_run_changes_nothing_and_does_not_wait() {
     let server = web();
     let before = server.object(WEB);
@@ -278,6 +316,7 @@ fn a_step_may_only_wait() {
     server.rolls_out([done()]);
     let outcome = step(&server, json!({ "deployment": "web" }), &[]).unwrap();
     assert_eq!((outcome.generation(), server.patches().len()), (Some(1), 0));
+    assert_eq!(outcome.previous_image.as_deref(), Some("r.example/web:1"));
 }
 
 #[test]

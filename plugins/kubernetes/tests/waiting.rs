@@ -88,6 +88,7 @@ fn a_failure_comes_with_the_reasons_of_the_pods() {
             "the rollout of deployment/web failed",
             "has timed out progressing",
             "pod web-2-a: container web waits: ImagePullBackOff",
+            "the image before the step was r.example/web:1",
         ],
     );
     assert!(!support::shown(&error).contains("web-2-b"), "the same reason is told once");
