@@ -284,3 +284,29 @@ impl State {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_that_move_slowly_are_not_late() {
+        let idle = Duration::from_millis(400);
+        for (pause, late) in [(Duration::from_millis(100), None), (idle * 9, Some(io::ErrorKind::TimedOut))] {
+            let (near, mut far) = tokio::io::duplex(1000);
+            // Eight pauses before the last byte fits, which are longer than `idle` together.
+            let reader = tokio::spawn(async move {
+                let mut some = [0; 1000];
+                while far.read(&mut some).await.is_ok_and(|read| read > 0) {
+                    tokio::time::sleep(pause).await;
+                }
+            });
+            let patience = Patience { connect: idle, idle };
+            let (stream, host, peer) = (Stream::Other(Box::new(near)), "far".to_owned(), String::new());
+            let mut connection = Connection { stream, host, port: 21, peer, patience, ahead: Ahead::Nothing };
+            let written = connection.write(&[0; 9000]).await;
+            assert_eq!(written.err().map(|error| error.kind()), late, "{pause:?}");
+            reader.abort();
+        }
+    }
+}
