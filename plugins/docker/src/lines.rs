@@ -1,15 +1,21 @@
 //! The stream in which engines report progress: JSON records, one a line, while the work goes on.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
+use cooperage_sdk::events::Step;
 use cooperage_sdk::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::edge::{Body, Event};
+use crate::edge::Body;
+use crate::faults;
 
 /// BuildKit puts a whole batch of log output into one record.
 const LONGEST: usize = 16 << 20;
+/// More transfers than this, and those with longer names, are not shown: no step has them.
+const MOST_TRANSFERS: usize = 1000;
+const LONGEST_ID: usize = 1000;
 
 /// One record. Engines fill in one or two of the fields.
 #[derive(Debug, Default, Deserialize)]
@@ -99,6 +105,20 @@ impl Records {
         Ok(None)
     }
 
+    /// Gives all records to `take`, up to one that reports a failure of `what` is tried.
+    ///
+    /// # Errors
+    /// The engine's, those of [`record`](Self::record), and those of `take`.
+    pub fn follow(&mut self, what: &str, mut take: impl FnMut(&Record) -> Result<()>) -> Result<()> {
+        while let Some(record) = self.record()? {
+            if let Some((message, code)) = record.failure() {
+                return Err(faults::of_stream(what, message, code));
+            }
+            take(&record)?;
+        }
+        Ok(())
+    }
+
     /// Where in the buffer the next line is.
     fn line(&mut self) -> Result<Option<Range<usize>>> {
         loop {
@@ -126,17 +146,33 @@ impl Records {
 
 /// Adds up the transfers of one step, as engines report each layer on its own.
 #[derive(Debug, Default)]
-pub struct Transfers(Vec<(String, u64, u64)>);
+pub struct Transfers {
+    /// How many bytes of how many each has.
+    each: HashMap<String, (u64, u64)>,
+    /// The sums of these, which fit: there are not so many of them.
+    all: (u128, u128),
+}
 
 impl Transfers {
-    /// Takes the state of one transfer and gives the event for the step with that key.
-    pub fn update(&mut self, key: &str, id: &str, current: u64, total: u64) -> Event {
-        match self.0.iter_mut().find(|(known, ..)| known == id) {
-            Some(known) => (known.1, known.2) = (current, total),
-            None => self.0.push((id.to_owned(), current, total)),
+    /// Takes the state of one transfer; how many bytes of how many all have together.
+    pub fn update(&mut self, id: &str, current: u64, total: u64) -> (u64, u64) {
+        let is_new = !self.each.contains_key(id);
+        if !is_new || (self.each.len() < MOST_TRANSFERS && id.len() <= LONGEST_ID) {
+            let before = self.each.insert(id.to_owned(), (current, total)).unwrap_or_default();
+            self.all.0 = self.all.0 - u128::from(before.0) + u128::from(current);
+            self.all.1 = self.all.1 - u128::from(before.1) + u128::from(total);
         }
-        let sum = |part: fn(&(String, u64, u64)) -> u64| self.0.iter().map(part).fold(0, u64::saturating_add);
-        Event::Progress { key: key.to_owned(), done: sum(|transfer| transfer.1), total: sum(|transfer| transfer.2) }
+        let shown = |sum: u128| u64::try_from(sum).unwrap_or(u64::MAX);
+        (shown(self.all.0), shown(self.all.1))
+    }
+
+    /// Shows on a step how far all are, if the record is about one of them.
+    pub fn show(&mut self, record: &Record, step: &Step) {
+        if let (Some(id), Some(progress)) = (&record.id, record.progress.as_ref().filter(|progress| progress.total > 0))
+        {
+            let (done, total) = self.update(id, progress.current, progress.total);
+            step.bytes(done, Some(total));
+        }
     }
 }
 
@@ -189,8 +225,22 @@ mod tests {
     #[test]
     fn transfers_add_up() {
         let mut transfers = Transfers::default();
-        transfers.update("s", "a", 1, 10);
-        transfers.update("s", "b", 2, 20);
-        assert_eq!(transfers.update("s", "a", 5, 10), Event::Progress { key: "s".into(), done: 7, total: 30 });
+        transfers.update("a", 1, 10);
+        transfers.update("b", 2, 20);
+        assert_eq!(transfers.update("a", 5, 10), (7, 30));
+        assert_eq!(transfers.update("c", u64::MAX, u64::MAX), (u64::MAX, u64::MAX));
+        assert_eq!(transfers.update("c", 0, 0), (7, 30));
+    }
+
+    #[test]
+    fn transfers_have_an_end() {
+        let mut transfers = Transfers::default();
+        for number in 0..10 * MOST_TRANSFERS {
+            transfers.update(&number.to_string(), 1, 2);
+        }
+        let most = MOST_TRANSFERS as u64;
+        assert_eq!(transfers.update("0", 2, 2), (most + 1, 2 * most), "those that are known go on");
+        let mut transfers = Transfers::default();
+        assert_eq!(transfers.update(&"x".repeat(LONGEST_ID + 1), 1, 2), (0, 0));
     }
 }

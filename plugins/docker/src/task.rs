@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use crate::build::parameters::{Login, Secret};
 use crate::credentials::Credential;
-use crate::edge::Event;
 use crate::engine::{Engine, Request};
 use crate::lines::{Records, Transfers};
 use crate::{faults, names};
@@ -114,19 +113,13 @@ pub fn push(engine: &Engine<'_>, name: &str, auth: &Credential) -> Result<Pushed
     let mut records = Records::new(faults::expect(engine.send(request)?, &what)?.body);
     Step::new(format!("push {name}")).run(|step| {
         let (mut transfers, mut digest) = (Transfers::default(), None);
-        while let Some(record) = records.record()? {
-            if let Some((message, code)) = record.failure() {
-                return Err(faults::of_stream(&what, message, code));
-            }
-            if let (Some(id), Some(progress)) = (&record.id, &record.progress)
-                && progress.total > 0
-                && let Event::Progress { done, total, .. } = transfers.update("", id, progress.current, progress.total)
-            {
-                step.bytes(done, Some(total));
-            }
+        records.follow(&what, |record| {
+            transfers.show(record, step);
             let said = record.status.as_deref().filter(|_| record.id.is_none());
-            digest = digest.or_else(|| record.aux.as_ref().and_then(from_aux)).or_else(|| said.and_then(from_words));
-        }
+            let found = || record.aux.as_ref().and_then(from_aux).or_else(|| said.and_then(from_words));
+            digest = digest.take().or_else(found);
+            Ok(())
+        })?;
         Ok(Pushed { name: format!("{repository}:{tag}"), digest })
     })
 }

@@ -10,7 +10,7 @@ use cooperage_sdk::{Error, ErrorKind, Result, info};
 use super::buildkit::Trace;
 use super::run;
 use crate::credentials::Credentials;
-use crate::edge::{Event, Payload, Show};
+use crate::edge::{Payload, Show};
 use crate::engine::{Engine, Request};
 use crate::lines::{Records, Transfers};
 use crate::{faults, image, names};
@@ -44,8 +44,13 @@ pub fn build(
             Err(error) if lacks_session(&error) => error,
             other => return other,
         };
-        let new: Vec<String> =
-            trace.sources().filter(|name| tried.insert((*name).to_owned())).map(str::to_owned).collect();
+        let mut new = Vec::new();
+        for name in trace.sources().filter(|name| tried.insert((*name).to_owned())) {
+            // The engine may have the name for its own platform: only pulling shows what it has for another one.
+            if bases.refresh || bases.platform.is_some() || is_missing(engine, name)? {
+                new.push(name);
+            }
+        }
         if new.is_empty() {
             return Err(error.hint(
                 "BuildKit wants a session for this, which plain requests cannot give; `builder: classic` does without",
@@ -55,9 +60,7 @@ pub fn build(
             "BuildKit cannot log in to registries without a session: the engine pulls the base images, and the build begins again"
         );
         for name in new {
-            if bases.refresh || is_missing(engine, &name)? {
-                pull(engine, &name, bases)?;
-            }
+            pull(engine, name, bases)?;
         }
     }
 }
@@ -94,19 +97,12 @@ pub fn pull(engine: &Engine<'_>, name: &str, bases: &Bases<'_>) -> Result<()> {
     let mut records = Records::new(faults::expect(engine.send(request)?, &what)?.body);
     Step::new(format!("pull {name}")).run(|step| {
         let mut transfers = Transfers::default();
-        while let Some(record) = records.record()? {
-            if let Some((message, code)) = record.failure() {
-                return Err(faults::of_stream(&what, message, code));
+        records.follow(&what, |record| {
+            if record.status.as_deref() == Some("Downloading") {
+                transfers.show(record, step);
             }
-            if let (Some(id), Some(progress), Some("Downloading")) =
-                (&record.id, &record.progress, record.status.as_deref())
-                && progress.total > 0
-                && let Event::Progress { done, total, .. } = transfers.update("", id, progress.current, progress.total)
-            {
-                step.bytes(done, Some(total));
-            }
-        }
-        Ok(())
+            Ok(())
+        })
     })
 }
 
@@ -133,10 +129,14 @@ mod tests {
     }
 
     fn built(script: &Script, refresh: bool) -> Result<String> {
+        built_for(None, script, refresh)
+    }
+
+    fn built_for(platform: Option<&str>, script: &Script, refresh: bool) -> Result<String> {
         let engine = Engine::connect(script.edge())?;
         let mut credentials = Credentials::default();
         credentials.add(Credential::new("r.example", "alice", "pw".to_owned()));
-        let bases = Bases { credentials: &credentials, platform: None, refresh };
+        let bases = Bases { credentials: &credentials, platform: platform.map(str::to_owned), refresh };
         let mut count = 0;
         let mut begin = |pull: bool| {
             count += 1;
@@ -183,6 +183,29 @@ mod tests {
         let eager = script("true");
         assert_eq!(built(&eager, true).unwrap(), "sha256:00");
         assert_eq!(pulls(&eager), 3);
+    }
+
+    #[test]
+    fn what_the_engine_has_for_itself_is_pulled_for_another_platform() {
+        let failed = format!("{}{{\"error\":\"no active sessions\"}}", metadata("docker.io/library/here:1"));
+        let here = format!("{{\"Id\":\"{}\"}}", digest(b"here"));
+        let pull = "POST /v1.41/images/create?fromImage=docker.io%2Flibrary%2Fhere&tag=1&platform=linux%2Farm64";
+        let script = Script::engine()
+            .answers("POST /v1.41/build?n=1&pull=false", 200, &[], &failed)
+            .answers("GET /v1.41/images/docker.io/library/here:1/json", 200, &[], &here)
+            .answers(pull, 200, &[], "")
+            .answers(
+                "POST /v1.41/build?n=2&pull=false",
+                200,
+                &[],
+                r#"{"id":"moby.image.id","aux":{"ID":"sha256:00"}}"#,
+            );
+        assert_eq!(built_for(Some("linux/arm64"), &script, false).unwrap(), "sha256:00");
+        assert!(script.requests().iter().any(|request| request == pull));
+        // For its own platform it has all that pulling could bring, so building again would change nothing.
+        let error = built(&script, false).unwrap_err();
+        assert!(error.hint.unwrap().contains("session"));
+        assert_eq!(script.requests().iter().filter(|request| request.contains("n=2")).count(), 1);
     }
 
     #[test]

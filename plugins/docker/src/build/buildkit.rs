@@ -200,7 +200,8 @@ impl Trace {
         };
         let (current, total) = (u64::try_from(status.current).unwrap_or(0), u64::try_from(status.total).unwrap_or(0));
         if total > 0 {
-            show.show(state.transfers.update(&status.vertex, &status.id, current, total));
+            let (done, total) = state.transfers.update(&status.id, current, total);
+            show.show(Event::Progress { key: status.vertex.clone(), done, total });
         }
     }
 

@@ -87,7 +87,8 @@ impl Text {
         let transfer = record.progress.as_ref().filter(|progress| progress.total > 0);
         match (transfer, &record.id, &self.step) {
             (Some(progress), Some(id), Some(key)) if status == "Downloading" => {
-                show.show(self.transfers.update(key, id, progress.current, progress.total));
+                let (done, total) = self.transfers.update(id, progress.current, progress.total);
+                show.show(Event::Progress { key: key.clone(), done, total });
             }
             // Each layer says several times how it is.
             (_, Some(id), _) if id.len() == 12 => {}
