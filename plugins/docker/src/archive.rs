@@ -5,8 +5,10 @@
 //! Podman, and the OCI layout of Docker 25 and later with `manifest.json` beside it. Names are only ever keys here:
 //! nothing is unpacked, so a name cannot lead anywhere.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::rc::Rc;
 
 use cooperage_sdk::content::CHUNK;
 use cooperage_sdk::{Descriptor, Error, Result};
@@ -22,6 +24,10 @@ const SMALL: u64 = 16 << 10;
 /// Documents of one archive together.
 const MOST_HELD: u64 = 64 << 20;
 const MOST_FILES: usize = 100_000;
+/// Bytes of the names in one archive together.
+const MOST_NAMES: usize = 16 << 20;
+/// A header with all that makes its name longer. The names in the archives of engines fit a plain one.
+const LARGEST_HEADER: u64 = 1 << 20;
 const MOST_LINKS: usize = 10;
 
 /// What an archive had, by names as they are written in it.
@@ -30,6 +36,8 @@ pub struct Archive {
     files: HashMap<String, Held>,
     links: HashMap<String, String>,
     held: u64,
+    /// Bytes of all names.
+    names: usize,
 }
 
 #[derive(Debug)]
@@ -46,45 +54,52 @@ impl Archive {
     /// connection and the store.
     pub fn read(edge: Edge<'_>, body: Box<dyn Body>) -> Result<Self> {
         let mut this = Self::default();
-        let mut archive = tar::Archive::new(Stream { body, rest: Vec::new(), at: 0 });
-        for entry in archive.entries().map_err(broken)? {
+        let left = Rc::new(Cell::new(u64::MAX));
+        let mut archive = tar::Archive::new(Stream { body, rest: Vec::new(), at: 0, left: left.clone() });
+        let mut entries = archive.entries().map_err(broken)?;
+        loop {
+            // What makes a name longer is kept whole by the reader of archives, before it gives the entry.
+            left.set(LARGEST_HEADER);
+            let Some(entry) = entries.next() else { break };
+            left.set(u64::MAX);
             let mut entry = entry.map_err(broken)?;
-            let name = cleaned(&String::from_utf8_lossy(&entry.path_bytes()));
-            if this.files.len() + this.links.len() >= MOST_FILES {
-                return Err(Error::limit(format!(
-                    "the engine's archive of the image has more than {MOST_FILES} files"
-                )));
-            }
-            match entry.header().entry_type() {
-                EntryType::Symlink | EntryType::Link => {
-                    let target = entry.link_name_bytes().unwrap_or_default();
-                    let hard = entry.header().entry_type() == EntryType::Link;
-                    let target = String::from_utf8_lossy(&target).into_owned();
-                    let target = if hard { cleaned(&target) } else { beside(&name, &target) };
-                    this.links.insert(name, target);
-                }
-                kind if kind.is_file() => {
-                    let held = this.take(edge, &name, &mut entry)?;
-                    this.files.insert(name, held);
-                }
-                _ => {}
-            }
+            this.entry(edge, &mut entry)?;
+            // What is left of it goes by here, so that a header comes next.
+            io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
         }
+        left.set(u64::MAX);
         // What follows the end of the archive belongs to the answer all the same: the connection can then be kept.
         io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
         Ok(this)
     }
 
+    fn entry(&mut self, edge: Edge<'_>, entry: &mut tar::Entry<'_, impl Read>) -> Result<()> {
+        let name = cleaned(&String::from_utf8_lossy(&entry.path_bytes()));
+        let target = entry.link_name_bytes().unwrap_or_default();
+        self.names += name.len() + target.len();
+        if self.files.len() + self.links.len() >= MOST_FILES || self.names > MOST_NAMES {
+            let most = MOST_NAMES >> 20;
+            return Err(Error::limit(format!(
+                "the engine's archive of the image has more than {MOST_FILES} files, or more than {most} MiB of names"
+            )));
+        }
+        match entry.header().entry_type() {
+            kind @ (EntryType::Symlink | EntryType::Link) => {
+                let target = String::from_utf8_lossy(&target);
+                let target = if kind == EntryType::Link { cleaned(&target) } else { beside(&name, &target) };
+                self.links.insert(name, target);
+            }
+            kind if kind.is_file() => {
+                let held = self.take(edge, &name, entry)?;
+                self.files.insert(name, held);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn take(&mut self, edge: Edge<'_>, name: &str, entry: &mut tar::Entry<'_, impl Read>) -> Result<Held> {
         let size = entry.size();
-        let known = by_digest(name);
-        if let Some(digest) = &known
-            && let Some(size) = edge.store.stat(digest)?
-            && size > SMALL
-        {
-            // Not a byte of it is written again; what it says is checked when the image is put together.
-            return Ok(Held::Stored(descriptor(digest.clone(), size)));
-        }
         let mut start = vec![0; usize::try_from(size.min(SMALL)).expect("a small number")];
         entry.read_exact(&mut start).map_err(broken)?;
         let document = size <= SMALL || (size <= LARGEST_DOCUMENT && matches!(start.first(), Some(b'{' | b'[')));
@@ -93,13 +108,21 @@ impl Archive {
             entry.read_to_end(&mut start).map_err(broken)?;
             return Ok(Held::Bytes(start));
         }
+        let known = by_digest(name);
+        if let Some(digest) = &known
+            && let Some(size) = edge.store.stat(digest)?
+        {
+            // Not a byte of it is written again; whether it is the right one shows when the image is put together.
+            return Ok(Held::Stored(descriptor(digest.clone(), size)));
+        }
         let mut sink = edge.store.sink();
         sink.write(&start)?;
         let left = size - start.len() as u64;
         if copy(entry, sink.as_mut())? != left {
             return Err(broken(io::ErrorKind::UnexpectedEof.into()));
         }
-        // Only the names of an OCI layout promise a digest; the others are held against the configuration later.
+        // Only the names of an OCI layout promise a digest. Of the others, those without compression are held against
+        // the configuration later.
         let expected = known.filter(|_| name.starts_with("blobs/sha256/"));
         sink.commit(media_type(&start), expected.as_deref()).map(Held::Stored)
     }
@@ -252,6 +275,8 @@ struct Stream {
     body: Box<dyn Body>,
     rest: Vec<u8>,
     at: usize,
+    /// How many bytes may be read until somebody allows more.
+    left: Rc<Cell<u64>>,
 }
 
 impl Read for Stream {
@@ -261,6 +286,11 @@ impl Read for Stream {
             self.at = 0;
         }
         let length = buffer.len().min(self.rest.len() - self.at);
+        let left = self.left.get().checked_sub(length as u64).ok_or_else(|| {
+            let most = LARGEST_HEADER >> 20;
+            Error::limit(format!("the engine's archive of the image has a name of more than {most} MiB"))
+        })?;
+        self.left.set(left);
         buffer[..length].copy_from_slice(&self.rest[self.at..self.at + length]);
         self.at += length;
         Ok(length)
@@ -326,6 +356,44 @@ mod tests {
         assert_eq!((found.digest, found.size), (known, layer.len() as u64));
         assert!(found.media_type.ends_with("+gzip"));
         assert_eq!(script.contents.len(), 1);
+    }
+
+    #[test]
+    fn documents_that_the_store_has_stay_documents() {
+        let script = Script::new();
+        let document = format!("{{\"history\":\"{}\"}}", "x".repeat(20_000)).into_bytes();
+        let name = format!("blobs/sha256/{}", &script.contents.put(&document)[7..]);
+        let archive = read(&script, &tar(&[(&name, &document)], &[])).unwrap();
+        assert_eq!(archive.document(&name).unwrap(), document);
+    }
+
+    #[test]
+    fn names_have_an_end() {
+        let script = Script::new();
+        let mut cases = Vec::new();
+        for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(4 << 20);
+            header.set_cksum();
+            cases.push([header.as_bytes().as_slice(), &vec![b'x'; 4 << 20], &tar(&[("a", b"a")], &[])].concat());
+        }
+        // Each name is short enough, but not all of them.
+        let name = |number: u32| format!("{number}{}", "/x".repeat(250_000));
+        let mut many = tar::Builder::new(Vec::new());
+        for number in 0..40 {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            many.append_data(&mut header, name(number), &b""[..]).unwrap();
+        }
+        cases.push(many.into_inner().unwrap());
+        for archive in cases {
+            let read = Archive::read(script.edge(), Box::new(Pieces::of(&archive, 1 << 16)));
+            assert_eq!(read.unwrap_err().kind, cooperage_sdk::ErrorKind::Limit);
+        }
+        let long = "long/".repeat(1000);
+        let archive = read(&script, &tar(&[(&format!("{long}a"), b"a")], &[])).unwrap();
+        assert_eq!(archive.document(&format!("{long}a")).unwrap(), b"a");
     }
 
     #[test]
