@@ -94,7 +94,7 @@ impl Work<'_> {
     fn image(&self, platform: &Platform, tags: &[String]) -> Result<Image> {
         let id = self.run(platform, tags)?;
         let fetched = image::fetch(self.engine, &image::inspect(self.engine, &id)?)?;
-        let config = fetched.portable_config()?;
+        let config = fetched.portable_config(&timestamp(self.request.epoch.unwrap_or(0)))?;
         Ok(Image {
             tree: Tree::layers(&fetched.layers)?,
             platform: platform_of(&config, platform)?,
@@ -136,6 +136,22 @@ impl Work<'_> {
     }
 }
 
+/// Seconds since 1970 in the form of RFC 3339. The calendar is Howard Hinnant's `civil_from_days`.
+fn timestamp(seconds: u64) -> String {
+    // The last second of the year 9999: the form has no room for more.
+    let seconds = seconds.min(253_402_300_799);
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
+}
+
 /// The platform that the image says it is for, which must be the one that was asked for.
 fn platform_of(config: &Value, wanted: &Platform) -> Result<Platform> {
     let text = |key: &str| config[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -156,6 +172,19 @@ fn platform_of(config: &Value, wanted: &Platform) -> Result<Platform> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_700_000_000, "2023-11-14T22:13:20Z"),
+            (u64::MAX, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(timestamp(seconds), expected);
+        }
+    }
 
     #[test]
     fn platforms() {

@@ -27,9 +27,6 @@ const MOST_MANIFESTS: usize = 1000;
 pub struct Inspected {
     /// The digest of the configuration, or of the manifest in engines that keep images as registries do.
     pub id: String,
-    /// Its names.
-    #[serde(default)]
-    pub repo_tags: Option<Vec<String>>,
     #[serde(default, rename = "RootFS")]
     root: Option<Root>,
 }
@@ -264,17 +261,23 @@ impl Image {
         put(edge, &serde_json::to_vec(&manifest)?, MANIFEST)
     }
 
-    /// The configuration without what says on which machine and when the engine made it.
+    /// The configuration without what says on which machine and when the engine made it: `created` is the time of
+    /// everything in it. Which entries of the history are those of a base image, an engine does not say.
     ///
     /// # Errors
     /// `conflict` if it is no JSON object.
-    pub fn portable_config(&self) -> Result<Value> {
+    pub fn portable_config(&self, created: &str) -> Result<Value> {
         let mut config: Value = parse("the configuration of the image", &self.config)?;
         let object =
             config.as_object_mut().ok_or_else(|| Error::conflict("the configuration of the image is no object"))?;
         // The classic builder writes down the container of the last step; the host makes `rootfs` itself.
         for key in ["container", "container_config", "docker_version", "rootfs"] {
             object.remove(key);
+        }
+        object.insert("created".to_owned(), created.into());
+        let history = object.get_mut("history").and_then(Value::as_array_mut).into_iter().flatten();
+        for entry in history.filter_map(Value::as_object_mut) {
+            entry.insert("created".to_owned(), created.into());
         }
         Ok(config)
     }
@@ -301,7 +304,12 @@ mod tests {
 
     fn config(layers: &[&[u8]]) -> String {
         let ids: Vec<_> = layers.iter().map(|layer| digest(layer)).collect();
-        serde_json::json!({ "os": "linux", "architecture": "amd64", "container": "x", "rootfs": { "type": "layers", "diff_ids": ids } }).to_string()
+        serde_json::json!({
+            "os": "linux", "architecture": "amd64", "container": "x", "created": "2024-05-06T07:08:09.123456789Z",
+            "history": [{ "created": "2023-01-02T03:04:05Z", "created_by": "RUN x" }, { "created_by": "ENV a=b" }],
+            "rootfs": { "type": "layers", "diff_ids": ids },
+        })
+        .to_string()
     }
 
     fn inspected(id: &str, layers: &[&[u8]]) -> String {
@@ -332,7 +340,11 @@ mod tests {
             .answers(&get, 200, &[], files);
         let image = fetched(&script).unwrap();
         let manifest = image.put_manifest(script.edge()).unwrap();
-        assert_eq!(image.portable_config().unwrap(), serde_json::json!({ "os": "linux", "architecture": "amd64" }));
+        let expected = serde_json::json!({
+            "os": "linux", "architecture": "amd64", "created": "1970",
+            "history": [{ "created": "1970", "created_by": "RUN x" }, { "created": "1970", "created_by": "ENV a=b" }],
+        });
+        assert_eq!(image.portable_config("1970").unwrap(), expected);
         let again = fetched(&script).unwrap();
         assert_eq!(again.put_manifest(script.edge()).unwrap(), manifest);
         assert_eq!(script.requests().iter().filter(|request| **request == get).count(), 1);
