@@ -109,44 +109,57 @@ fn buildkit(why: &str, needs: &Needs) -> Choice {
 /// Something in a Dockerfile that the classic builder does not know.
 #[must_use]
 pub fn needs_buildkit(dockerfile: &str) -> Option<String> {
-    let mut first = true;
-    for line in dockerfile.lines().map(str::trim) {
-        if first && line.starts_with('#') {
-            let directive = line.trim_start_matches('#').trim_start();
-            if directive.to_ascii_lowercase().split_once('=').is_some_and(|(name, _)| name.trim() == "syntax") {
-                return Some("`# syntax=`".to_owned());
-            }
-            continue;
-        }
-        first &= line.is_empty();
-        let mut words = line.split_whitespace();
-        let instruction = words.next().unwrap_or_default().to_ascii_uppercase();
-        if !matches!(instruction.as_str(), "RUN" | "COPY" | "ADD") {
-            continue;
-        }
-        let mut flags = words.clone().take_while(|word| word.starts_with("--"));
-        let new = |flag: &&str| {
-            let name = flag.split('=').next().unwrap_or_default();
-            !matches!(name, "--from" | "--chown")
-        };
-        if let Some(flag) = flags.find(new) {
-            return Some(format!("`{instruction} {}`", flag.split('=').next().unwrap_or_default()));
-        }
-        let here = |word: &str| {
-            let rest = word
-                .trim_start_matches(|c: char| c.is_ascii_digit())
-                .strip_prefix("<<")
-                .map(|rest| rest.trim_start_matches('-'));
-            rest.is_some_and(|rest| {
-                rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '"' || c == '\'')
-            })
-        };
-        // In a RUN a here-document of the shell's own looks the same, but needs lines that the classic builder refuses.
-        if words.any(here) {
-            return Some(format!("a here-document of {instruction}"));
+    let mut escape = '\\';
+    let mut lines = dockerfile.lines().peekable();
+    while let Some(line) = lines.next_if(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
+        let directive = line.trim().trim_start_matches('#').to_ascii_lowercase();
+        match directive.split_once('=').map(|(name, value)| (name.trim(), value.trim())) {
+            Some(("syntax", _)) => return Some("`# syntax=`".to_owned()),
+            Some(("escape", "`")) => escape = '`',
+            _ => {}
         }
     }
-    None
+    let mut instruction = String::new();
+    // Neither an empty line nor a comment ends an instruction that goes on.
+    for line in lines.filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) {
+        let begin = line.trim_end().strip_suffix(escape).filter(|begin| !begin.ends_with(escape));
+        instruction.push_str(begin.unwrap_or(line));
+        if begin.is_none() {
+            if let Some(found) = newer(&instruction) {
+                return Some(found);
+            }
+            instruction.clear();
+        }
+    }
+    newer(&instruction)
+}
+
+/// What the classic builder does not know of one instruction.
+fn newer(line: &str) -> Option<String> {
+    let mut words = line.split_whitespace();
+    let instruction = words.next()?.to_ascii_uppercase();
+    if !matches!(instruction.as_str(), "RUN" | "COPY" | "ADD") {
+        return None;
+    }
+    let mut flags = words.clone().take_while(|word| word.starts_with("--"));
+    let new = |flag: &&str| {
+        let name = flag.split('=').next().unwrap_or_default();
+        !matches!(name, "--from" | "--chown")
+    };
+    if let Some(flag) = flags.find(new) {
+        return Some(format!("`{instruction} {}`", flag.split('=').next().unwrap_or_default()));
+    }
+    let here = |word: &str| {
+        let rest = word
+            .trim_start_matches(|c: char| c.is_ascii_digit())
+            .strip_prefix("<<")
+            .map(|rest| rest.trim_start_matches('-'));
+        rest.is_some_and(|rest| {
+            rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '"' || c == '\'')
+        })
+    };
+    // In a RUN a here-document of the shell's own looks the same, but needs lines that the classic builder refuses.
+    words.any(here).then(|| format!("a here-document of {instruction}"))
 }
 
 #[cfg(test)]
@@ -206,6 +219,14 @@ mod tests {
             ("FROM a\nCOPY <<-'EOF' /x\ny\nEOF", Some("a here-document of COPY")),
             ("FROM a\nRUN echo $((1 << 2)) <<< x", None),
             ("FROM a\nCMD x --mount=y", None),
+            ("FROM a\nRUN \\\n  --mount=type=cache,target=/x \\\n  make", Some("`RUN --mount`")),
+            ("FROM a\nCOPY --from=b \\ \n# a comment\n\n --chmod=755 x y", Some("`COPY --chmod`")),
+            ("FROM a\nRUN x \\\n <<EOF", Some("a here-document of RUN")),
+            ("# escape=`\nFROM a\nRUN `\n  --mount=type=cache x", Some("`RUN --mount`")),
+            ("# escape=`\nFROM a\nRUN dir c:\\\nRUN --mount=x y", Some("`RUN --mount`")),
+            ("FROM a\nRUN echo \\\nCOPY --chmod=1 x", None),
+            ("FROM a\nRUN echo \\\\\nCOPY --chmod=1 x y", Some("`COPY --chmod`")),
+            ("FROM a\nRUN --mount=x \\", Some("`RUN --mount`")),
             ("", None),
         ] {
             assert_eq!(needs_buildkit(text).as_deref(), expected, "{text}");
