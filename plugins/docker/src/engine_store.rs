@@ -9,6 +9,7 @@ use cooperage_sdk::{Descriptor, Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use crate::archive;
+use crate::edge::Store;
 use crate::engine::{Engine, Request};
 use crate::image::{self, Inspected};
 use crate::{faults, load, names};
@@ -38,7 +39,8 @@ impl<'a> Kept<'a> {
         Self { engine, name }
     }
 
-    /// The manifest that a tag or a digest stands for; it and all of its image are then in the store.
+    /// The manifest that a tag or a digest stands for; it is then in the store. The rest of the image came with it, be
+    /// it at an earlier time: what the store has let go of since, [`blob`](Self::blob) brings again.
     ///
     /// # Errors
     /// `not-found` if the engine has no such image.
@@ -53,22 +55,35 @@ impl<'a> Kept<'a> {
 
     fn manifest_of(&self, image: &Inspected) -> Result<Descriptor> {
         let edge = self.engine.edge();
-        let key = format!("manifest/{}", image.id);
-        let known = edge.memory.get(&key).and_then(|value| String::from_utf8(value).ok());
-        if let Some((digest, media_type)) = known.as_deref().and_then(|value| value.split_once(' '))
-            && let Some(size) = edge.store.stat(digest)?
+        if let Some((digest, media_type)) = self.remembered(&image.id)
+            && let Some(size) = edge.store.stat(&digest)?
         {
-            let (digest, media_type) = (digest.to_owned(), media_type.to_owned());
             return Ok(Descriptor { media_type, digest, size, annotations: Vec::new() });
         }
         let manifest = image::fetch(&self.engine, image)?.put_manifest(edge)?;
-        edge.memory.set(&key, format!("{} {}", manifest.digest, manifest.media_type).as_bytes());
+        edge.memory.set(&key(&image.id), format!("{} {}", manifest.digest, manifest.media_type).as_bytes());
         Ok(manifest)
+    }
+
+    /// Digest and media type of the manifest that an image had at an earlier time.
+    fn remembered(&self, id: &str) -> Option<(String, String)> {
+        let value = String::from_utf8(self.engine.edge().memory.get(&key(id))?).ok()?;
+        value.split_once(' ').map(|(digest, media_type)| (digest.to_owned(), media_type.to_owned()))
     }
 
     /// The image of this repository whose manifest has a digest.
     fn by_digest(&self, digest: &str) -> Result<(String, Descriptor)> {
+        let (mut likely, mut unknown) = (Vec::new(), Vec::new());
         for (id, _) in self.images()? {
+            match self.remembered(&id) {
+                _ if id == digest => likely.insert(0, id),
+                Some((known, _)) if known == digest => likely.push(id),
+                Some(_) => {}
+                None => unknown.push(id),
+            }
+        }
+        // Only for those of which nothing is known, whole images are taken out of the engine to see what they are.
+        for id in likely.into_iter().chain(unknown) {
             let manifest = self.manifest_of(&image::inspect(&self.engine, &id)?)?;
             if manifest.digest == digest || id == digest {
                 return Ok((id, manifest));
@@ -102,30 +117,25 @@ impl<'a> Kept<'a> {
         Err(Error::not_found(format!("no image {} of the engine has {digest}", self.name)))
     }
 
-    /// Takes note of a blob: it is sent with the manifest, for an engine takes whole images only.
-    ///
-    /// # Errors
-    /// `not-found` if the store does not have it.
-    pub fn put_blob(&self, digest: &str) -> Result<Arrival> {
-        match self.engine.edge().store.stat(digest)? {
-            Some(_) => Ok(Arrival::Uploaded),
-            None => Err(Error::not_found(format!("{digest} is not in the store"))),
-        }
-    }
-
     /// Sends an image to the engine. Of an index the engine gets the image of its own platform, for it keeps no
-    /// indexes.
+    /// indexes. What has no tag is not sent: the images of an index are announced one by one before it, and the engine
+    /// would have no name for them.
     ///
     /// # Errors
-    /// Those of the engine and the store.
+    /// `not-found` if the store lacks a part, and those of the engine.
     pub fn put_manifest(&self, manifest: &Descriptor, tag: Option<&str>) -> Result<()> {
-        let name = tag.map(|tag| format!("{}:{tag}", self.name));
-        if let Some(name) = &name {
-            names::split(name)?;
+        let is_index = INDEXES.contains(&manifest.media_type.as_str());
+        let store = self.engine.edge().store;
+        match tag {
+            Some(tag) => {
+                let name = format!("{}:{tag}", self.name);
+                names::split(&name)?;
+                let chosen = if is_index { self.choose(manifest)? } else { manifest.clone() };
+                load::load(&self.engine, &chosen, &name)
+            }
+            None if is_index => archive::document(store, &manifest.digest).map(drop),
+            None => load::check(store, manifest),
         }
-        let chosen =
-            if INDEXES.contains(&manifest.media_type.as_str()) { self.choose(manifest)? } else { manifest.clone() };
-        load::load(&self.engine, &chosen, name.as_deref())
     }
 
     fn choose(&self, index: &Descriptor) -> Result<Descriptor> {
@@ -214,6 +224,22 @@ impl<'a> Kept<'a> {
         }
         Ok(images)
     }
+}
+
+/// Takes note of a blob: it is sent with the manifest, for an engine takes whole images only.
+///
+/// # Errors
+/// `not-found` if the store does not have it.
+pub fn put_blob(store: &dyn Store, digest: &str) -> Result<Arrival> {
+    match store.stat(digest)? {
+        Some(_) => Ok(Arrival::Uploaded),
+        None => Err(Error::not_found(format!("{digest} is not in the store"))),
+    }
+}
+
+/// Under what is remembered which manifest an image has.
+fn key(id: &str) -> String {
+    format!("manifest/{id}")
 }
 
 /// Whether an engine answers is all that can be proven: it knows no logins of its own.
@@ -313,6 +339,44 @@ mod tests {
     }
 
     #[test]
+    fn only_what_gets_a_name_is_sent() {
+        let script = script();
+        let app = app(&script);
+        let own = app.manifest("1").unwrap();
+        let loads = || script.requests().iter().filter(|request| request.contains("load")).count();
+        app.put_manifest(&own, None).unwrap();
+        assert_eq!(loads(), 0);
+        app.put_manifest(&own, Some("7")).unwrap();
+        assert_eq!(loads(), 1);
+        let empty = Descriptor { media_type: INDEXES[0].to_owned(), digest: script.contents.put(b"{}"), ..own.clone() };
+        app.put_manifest(&empty, None).unwrap();
+        script.contents.remove(&digest(LAYER));
+        for missing in [&own, &Descriptor { digest: digest(b"none"), ..empty }] {
+            assert_eq!(app.put_manifest(missing, None).unwrap_err().kind, ErrorKind::NotFound);
+        }
+        assert_eq!(loads(), 1);
+    }
+
+    #[test]
+    fn digests_are_looked_for_without_taking_other_images_out() {
+        let script = script();
+        let own = digest(config().as_bytes());
+        let other = digest(b"an image whose archive is not to be asked for");
+        let list = serde_json::json!([{ "Id": other, "RepoTags": ["app:0"] }, { "Id": own, "RepoTags": ["app:1"] }]);
+        let inspected = serde_json::json!({ "Id": other, "RootFS": { "Layers": [] } }).to_string();
+        let script = script.answers("GET /v1.41/images/json", 200, &[], list.to_string()).answers(
+            &format!("GET /v1.41/images/{other}/json"),
+            200,
+            &[],
+            inspected,
+        );
+        let app = app(&script);
+        let manifest = app.manifest(&own).unwrap();
+        assert_eq!(app.manifest(&manifest.digest).unwrap(), manifest);
+        assert_eq!(app.manifest(&digest(b"none")).unwrap_err().kind, ErrorKind::Unavailable, "now it is asked for");
+    }
+
+    #[test]
     fn of_an_index_the_engine_gets_its_own_platform() {
         let script = script();
         let app = app(&script);
@@ -329,8 +393,8 @@ mod tests {
         app.put_manifest(&index("amd64"), Some("5")).unwrap();
         let error = app.put_manifest(&index("arm64"), Some("5")).unwrap_err();
         assert!(error.message.contains("linux/amd64"), "{}", error.message);
-        assert_eq!(app.put_blob(&own.digest).unwrap(), Arrival::Uploaded);
-        assert_eq!(app.put_blob(&digest(b"none")).unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(put_blob(&script.contents, &own.digest).unwrap(), Arrival::Uploaded);
+        assert_eq!(put_blob(&script.contents, &digest(b"none")).unwrap_err().kind, ErrorKind::NotFound);
         assert!(login(true).is_err() && login(false).is_ok());
     }
 }

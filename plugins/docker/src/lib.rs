@@ -22,9 +22,6 @@ pub mod task;
 #[cfg(test)]
 mod testing;
 
-#[cfg(test)]
-extern crate self as cooperage_plugin_docker;
-
 use cooperage_sdk::prelude::*;
 use cooperage_sdk::roles::registry::Arrival;
 
@@ -134,8 +131,8 @@ impl Registry for Docker {
         kept(repository)?.blob(&blob.digest)
     }
 
-    fn put_blob(repository: &Repository, blob: &Descriptor, _: &[String]) -> Result<Arrival> {
-        kept(repository)?.put_blob(&blob.digest)
+    fn put_blob(_: &Repository, blob: &Descriptor, _: &[String]) -> Result<Arrival> {
+        engine_store::put_blob(guest::edge().store, &blob.digest)
     }
 
     fn tags(repository: &Repository) -> Result<Vec<String>> {

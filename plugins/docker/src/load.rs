@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use cooperage_sdk::{Context, Descriptor, Error, Result};
+use cooperage_sdk::{Descriptor, Error, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -38,32 +38,45 @@ pub struct Part {
     pub size: u64,
 }
 
-/// Sends an image to the engine, which then has it, under a name if there is one.
+/// Sees that the store has all of an image.
+///
+/// # Errors
+/// `not-found` if it lacks a part.
+pub fn check(store: &dyn Store, manifest: &Descriptor) -> Result<()> {
+    let (_, parsed) = read(store, manifest)?;
+    parsed.layers.iter().chain([&parsed.config]).try_for_each(|part| present(store, part))
+}
+
+/// Sends an image to the engine, which then has it under a name.
 ///
 /// # Errors
 /// `not-found` if the store lacks a part, and those of the engine.
-pub fn load(engine: &Engine<'_>, manifest: &Descriptor, name: Option<&str>) -> Result<()> {
-    let what = format!("the engine does not take {}", name.unwrap_or(&manifest.digest));
+pub fn load(engine: &Engine<'_>, manifest: &Descriptor, name: &str) -> Result<()> {
+    let what = format!("the engine does not take {name}");
     let store = engine.edge().store;
-    let bytes = document(store, &manifest.digest)?;
-    let parsed: Manifest = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::invalid_input(format!("{} is no manifest of an image: {error}", manifest.digest)))?;
+    let (bytes, parsed) = read(store, manifest)?;
     let pieces = pieces(store, manifest, bytes, &parsed, name)?;
     let request = Request::post("/images/load").with("quiet", "1").archive(pieces.payload()).patient();
     let answer = faults::expect(engine.send(request)?, &what)?;
-    let mut records = Records::new(answer.body);
-    while let Some(record) = records.record().with_context(|| what.clone())? {
-        if let Some((message, code)) = record.failure() {
-            let error = faults::of_stream(&what, message, code);
-            let zstd = parsed.layers.iter().any(|layer| layer.media_type.ends_with("zstd"));
-            return Err(if zstd {
-                error.hint("engines before Docker 23 take no layers compressed with zstd")
-            } else {
-                error
-            });
-        }
+    Records::new(answer.body).follow(&what, |_| Ok(())).map_err(|error| {
+        let zstd = parsed.layers.iter().any(|layer| layer.media_type.ends_with("zstd"));
+        if zstd { error.hint("engines before Docker 23 take no layers compressed with zstd") } else { error }
+    })
+}
+
+fn read(store: &dyn Store, manifest: &Descriptor) -> Result<(Vec<u8>, Manifest)> {
+    let bytes = document(store, &manifest.digest)?;
+    let parsed = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::invalid_input(format!("{} is no manifest of an image: {error}", manifest.digest)))?;
+    Ok((bytes, parsed))
+}
+
+fn present(store: &dyn Store, part: &Part) -> Result<()> {
+    match store.stat(&part.digest)? {
+        Some(size) if size == part.size => Ok(()),
+        Some(size) => Err(Error::conflict(format!("{} has {size} bytes, not {}", part.digest, part.size))),
+        None => Err(Error::not_found(format!("{} is not in the store", part.digest))),
     }
-    Ok(())
 }
 
 /// An archive in the order in which it is sent.
@@ -82,7 +95,7 @@ fn pieces<'a>(
     manifest: &Descriptor,
     bytes: Vec<u8>,
     parsed: &Manifest,
-    name: Option<&str>,
+    name: &str,
 ) -> Result<Pieces<'a>> {
     let mut this = Pieces { store, queue: VecDeque::new() };
     let mut sent = HashSet::new();
@@ -92,7 +105,7 @@ fn pieces<'a>(
         }
     }
     this.file(&path(&manifest.digest)?, bytes)?;
-    this.file("index.json", index(manifest, name).to_string().into_bytes())?;
+    this.file("index.json", index(manifest, name)?.to_string().into_bytes())?;
     this.file("manifest.json", list(parsed, name)?.to_string().into_bytes())?;
     this.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())?;
     this.queue.push_back(Piece::Bytes(vec![0; 2 * usize::try_from(BLOCK).expect("small")]));
@@ -100,23 +113,19 @@ fn pieces<'a>(
 }
 
 /// What engines of version 25 and later read, and every tool that knows OCI layouts.
-fn index(manifest: &Descriptor, name: Option<&str>) -> Value {
-    let tag = name.and_then(|name| names::split(name).ok());
-    let annotations = tag.map(|(name, tag)| {
-        json!({ "io.containerd.image.name": format!("{}:{tag}", names::full(name)), "org.opencontainers.image.ref.name": tag })
-    });
-    let mut entry = json!({ "mediaType": manifest.media_type, "digest": manifest.digest, "size": manifest.size });
-    if let Some(annotations) = annotations {
-        entry["annotations"] = annotations;
-    }
-    json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry] })
+fn index(manifest: &Descriptor, name: &str) -> Result<Value> {
+    let (name, tag) = names::split(name)?;
+    let full = format!("{}:{tag}", names::full(name));
+    let annotations = json!({ "io.containerd.image.name": full, "org.opencontainers.image.ref.name": tag });
+    let Descriptor { media_type, digest, size, .. } = manifest;
+    let entry = json!({ "mediaType": media_type, "digest": digest, "size": size, "annotations": annotations });
+    Ok(json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry] }))
 }
 
 /// What engines before that read, and Podman.
-fn list(manifest: &Manifest, name: Option<&str>) -> Result<Value> {
+fn list(manifest: &Manifest, name: &str) -> Result<Value> {
     let layers: Vec<String> = manifest.layers.iter().map(|layer| path(&layer.digest)).collect::<Result<_>>()?;
-    let names: Vec<&str> = name.into_iter().collect();
-    Ok(json!([{ "Config": path(&manifest.config.digest)?, "RepoTags": names, "Layers": layers }]))
+    Ok(json!([{ "Config": path(&manifest.config.digest)?, "RepoTags": [name], "Layers": layers }]))
 }
 
 fn path(digest: &str) -> Result<String> {
@@ -155,11 +164,7 @@ impl Pieces<'_> {
     }
 
     fn blob(&mut self, part: &Part) -> Result<()> {
-        match self.store.stat(&part.digest)? {
-            Some(size) if size == part.size => {}
-            Some(size) => return Err(Error::conflict(format!("{} has {size} bytes, not {}", part.digest, part.size))),
-            None => return Err(Error::not_found(format!("{} is not in the store", part.digest))),
-        }
+        present(self.store, part)?;
         self.header(&path(&part.digest)?, part.size)?;
         let body = self.store.open(&part.digest)?;
         self.queue.push_back(Piece::Blob { body, digest: part.digest.clone(), size: part.size });
@@ -234,7 +239,7 @@ mod tests {
     fn the_archive_has_all_forms() {
         let script = Script::engine().answers(LOAD, 200, &[], r#"{"stream":"Loaded image: app:1\n"}"#);
         let (manifest, layer) = image(&script);
-        load(&Engine::connect(script.edge()).unwrap(), &manifest, Some("team/app:1")).unwrap();
+        load(&Engine::connect(script.edge()).unwrap(), &manifest, "team/app:1").unwrap();
         let seen = script.seen.borrow();
         let (_, sent) = seen.last().unwrap();
         let mut archive = tar::Archive::new(sent.as_slice());
@@ -262,11 +267,11 @@ mod tests {
         let script = Script::engine().answers(LOAD, 200, &[], refused);
         let (manifest, layer) = image(&script);
         let engine = Engine::connect(script.edge()).unwrap();
-        let error = load(&engine, &manifest, None).unwrap_err();
+        let error = load(&engine, &manifest, "a").unwrap_err();
         assert!(error.hint.unwrap().contains("zstd"));
         script.contents.remove(&digest(&layer));
-        assert_eq!(load(&engine, &manifest, None).unwrap_err().kind, cooperage_sdk::ErrorKind::NotFound);
+        assert_eq!(load(&engine, &manifest, "a").unwrap_err().kind, cooperage_sdk::ErrorKind::NotFound);
         let nonsense = Descriptor { digest: script.contents.put(b"[]"), ..manifest };
-        assert!(load(&engine, &nonsense, None).unwrap_err().message.contains("no manifest"));
+        assert!(load(&engine, &nonsense, "a").unwrap_err().message.contains("no manifest"));
     }
 }

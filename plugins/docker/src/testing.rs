@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use cooperage_plugin_docker::edge::{Answer, Body, Edge, Event, Exchange, Http, Memory, Payload, Sink, Store};
 use cooperage_sdk::http::Headers;
 use cooperage_sdk::{Descriptor, Error, Result};
 use sha2::{Digest, Sha256};
+
+use crate::edge::{Answer, Body, Edge, Event, Exchange, Http, Memory, Payload, Sink, Store};
 
 /// A body that comes in pieces of a size.
 pub struct Pieces {
