@@ -89,6 +89,30 @@ images:
 }
 
 #[test]
+fn a_context_is_a_directory_of_the_files_that_a_step_works_on() {
+    let Some(machine) = machine() else { return };
+    let flow = |with: &str| {
+        format!(
+            "
+version: 1
+flow:
+  make: {{ uses: script, with: {{ image: 'base:1', run: 'mkdir part; echo made > part/file; echo \"$D\" > part/Dockerfile',
+          env: {{ D: \"FROM base:1\\nCOPY file /\\nRUN grep made /file\" }} }} }}
+  image: {{ uses: dockerfile, in: make, with: {with} }}
+"
+        )
+    };
+    check(&machine, &flow("{ context: part }"), 0, &["image succeeded 1", "make succeeded 1"]);
+    for (with, says) in [
+        ("{ context: 'https://web.example/part.tar' }", "`context` and `in` both say"),
+        ("{ context: part, build_args: [A=1] }", "write `build_args: { NAME: VALUE }`"),
+    ] {
+        machine.write("cooperage.yaml", flow(with));
+        machine.fails(&["run"], 2).says(&[says, "cooperage.yaml:6"]);
+    }
+}
+
+#[test]
 fn an_image_is_pushed_under_the_name_of_the_user() {
     if !have(&["docker-registry", "skopeo"]) {
         return;
@@ -220,6 +244,7 @@ images:
           image: { uses: dockerfile, with: { context: app, build_args: { N: '${{ steps.make.one }}' } } }
           send: { uses: push, with: { image: '${{ steps.image.digest }}', to: 'localhost:1/app:1' } }
           other: { uses: script, in: make, with: { image: 'base:1', run: 'cat one' } }
+          told: { uses: script, in: make, with: { image: 'base:1', run: 'echo ${{ steps.image.reference + steps.image.image }}' } }
 ";
     machine.write("cooperage.yaml", flow);
     let expected = |args: &[&str]| -> Vec<String> {
@@ -230,12 +255,12 @@ images:
         told.sort();
         told.into_iter().map(|line| line.replace("acme/app:1/", "").replace('"', "")).collect()
     };
-    assert_eq!(expected(&[]), ["image unknown", "make miss", "other unknown", "send unknown"]);
-    machine.ok(&["run", "make", "image", "other"]);
-    assert_eq!(expected(&[]), ["image hit", "make hit", "other hit", "send miss"]);
+    assert_eq!(expected(&[]), ["image unknown", "make miss", "other unknown", "send unknown", "told unknown"]);
+    machine.ok(&["run", "make", "image", "other", "told"]);
+    assert_eq!(expected(&[]), ["image hit", "make hit", "other hit", "send miss", "told hit"]);
     // The first step gets the project, which is another one now.
     machine.write("app/file", "2");
-    assert_eq!(expected(&[]), ["image unknown", "make miss", "other unknown", "send unknown"]);
+    assert_eq!(expected(&[]), ["image unknown", "make miss", "other unknown", "send unknown", "told unknown"]);
     assert!(expected(&["--no-cache"]).iter().all(|line| !line.contains("hit")));
 }
 
@@ -375,6 +400,67 @@ fn a_flow_goes_on_where_it_failed() {
     assert_eq!(steps(&fixed, &["--resume"], 0), ["succeeded true", "succeeded false", "succeeded false"]);
     // It succeeded: there is nothing to go on from.
     assert_eq!(steps(&fixed, &["--resume"], 0), ["succeeded false", "succeeded false", "succeeded false"]);
+}
+
+/// What another build did to the name in the meantime is put right.
+#[test]
+fn an_image_has_its_name_again_when_a_flow_goes_on() {
+    let Some(machine) = machine() else { return };
+    machine.dockerfile("image", "FROM base:1\nRUN echo image > /image\n");
+    machine.dockerfile("other", "FROM base:1\nRUN echo other > /other\n");
+    let digest = || {
+        let image = machine.ok(&["image", "inspect", "acme/app:1", "--output", "json"]).json();
+        image["descriptor"]["digest"].clone()
+    };
+    machine.write("cooperage.yaml", BROKEN.replace("MODE", "exit 3"));
+    machine.fails(&["run"], 1);
+    let made = digest();
+    machine.ok(&["build", "other", "--tag", "acme/app:1"]);
+    machine.ok(&["run", "--resume", "--dry-run"]);
+    assert_ne!(digest(), made, "a look changes nothing");
+    let result = machine.fails(&["run", "--resume", "--output", "json"], 1).json();
+    assert_eq!(result["steps"][0]["resumed"], true, "{result}");
+    assert_eq!(digest(), made);
+}
+
+#[test]
+fn an_image_is_pushed_again_where_it_has_not_been() {
+    if !have(&["docker-registry"]) {
+        return;
+    }
+    let Some(machine) = machine() else { return };
+    let registry = Registry::start(&machine);
+    machine.dockerfile("image", "FROM base:1\nENV A=1\n");
+    let run = |push: &str, args: &[&str]| {
+        let flow = format!(
+            "
+version: 1
+registries: {{ push: '{}' }}
+images:
+  company/app:
+    push: {push}
+    tags:
+      '1':
+        flow:
+          image: {{ uses: dockerfile, with: {{ context: image }} }}
+          push: {{ uses: push, with: {{ image: '${{{{ steps.image.image }}}}' }} }}
+          bad: {{ uses: script, needs: [push], with: {{ image: 'base:1', run: 'exit 3' }} }}
+",
+            registry.host
+        );
+        machine.write("cooperage.yaml", flow);
+        let result = machine.fails(&[&["run", "--output", "json"], args].concat(), 1).json();
+        let steps = result["steps"].as_array().unwrap().iter();
+        steps.map(|step| format!("{} {}", step["status"].as_str().unwrap(), step["resumed"])).collect::<Vec<_>>()
+    };
+    let (again, spared) =
+        (["succeeded true", "succeeded false", "failed false"], ["succeeded true", "succeeded true", "failed false"]);
+    run("{ skip: true }", &[]);
+    assert_eq!(run("{ skip: true }", &["--resume"]), spared);
+    assert_eq!(run("{ override_user: alice }", &["--resume"]), again);
+    assert_eq!(run("{ override_user: alice }", &["--resume"]), spared);
+    assert_eq!(run("{ override_user: bob }", &["--resume"]), again);
+    assert_eq!(registry.digest("alice/app:1"), registry.digest("bob/app:1"));
 }
 
 /// Killed as nothing can prevent; two processes at one flow; a changed context.

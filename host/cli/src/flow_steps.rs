@@ -1,6 +1,8 @@
 //! Does the steps of a flow: finds the plugin, hands it parameters and trees, and keeps what comes of it.
 
+mod from_lines;
 mod log;
+mod order;
 mod preview;
 mod resume;
 
@@ -10,12 +12,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use cooperage_engine::{BuildRequest, CallError, TaskRequest};
-use cooperage_flow::{
-    FaultKind, Gone, Handle, ImageDependencies, Preview, Runner, StepCall, StepError, StepOutputs, StepView,
-};
-use cooperage_solve::{Build, BuildOptions, Cancel, Context, Error, ErrorKind, Selection, Tree};
-use cooperage_store::{Digest, Platform, Reference};
+use cooperage_engine::{CallError, TaskRequest};
+use cooperage_flow::{FaultKind, Gone, Handle, Preview, Runner, StepCall, StepError, StepOutputs};
+use cooperage_solve::{Build, BuildOptions, Cancel, Context, CopyOptions, Error, ErrorKind, Origin, Selection, Tree};
+use cooperage_store::{Descriptor, Digest, Reference};
 use serde_json::{Map, Value, json};
 
 use crate::app::Session;
@@ -25,8 +25,8 @@ use crate::evaluation::remote_context;
 use crate::plugins::Ready;
 use crate::sources::is_url;
 
-/// What `with` of a builder says to the host itself; everything else goes to the plugin.
-const HOST_PARAMETERS: [&str; 4] = ["context", "build_args", "labels", "platforms"];
+pub(crate) use from_lines::FromLines;
+use order::{Order, wrong};
 
 /// Runs steps with real plugins.
 pub(crate) struct Steps {
@@ -66,9 +66,16 @@ impl Steps {
     }
 
     /// Each step has a build of its own: the tree of `in` is its main context, those of `inputs` are named ones.
-    fn build_options(&self, call: &StepCall, context: Option<&str>, cancel: Cancel) -> BuildOptions {
+    /// A directory that a builder's `context` names lies in that tree, or in the project if there is none.
+    fn build_options(&self, call: &StepCall, context: Option<&str>, cancel: Cancel) -> Result<BuildOptions, StepError> {
         let main = match (input(call), context) {
-            (Some(tree), _) => Context::Tree(tree),
+            (Some(_), Some(url)) if is_url(url) => {
+                let hint = "leave out `context`, or name the step under `inputs` instead of `in`".to_owned();
+                let error = wrong("/context", "`context` and `in` both say which files the image is built from");
+                return Err(StepError { hint: Some(hint), ..error });
+            }
+            (Some(tree), Some(directory)) => Context::Tree(within(&tree, directory)),
+            (Some(tree), None) => Context::Tree(tree),
             (None, Some(url)) if is_url(url) => remote_context(url),
             (None, Some(directory)) => Context::Directory(self.project.join(directory)),
             (None, None) => Context::Directory(self.project.clone()),
@@ -76,13 +83,28 @@ impl Steps {
         let mut contexts = BTreeMap::from([(String::new(), main)]);
         contexts.extend(inputs(call).map(|(name, tree)| (name, Context::Tree(tree))));
         let reporter = log::listening(&self.options.reporter, call.log.clone());
-        BuildOptions { contexts, cancel, reporter, ..self.options.clone() }
+        Ok(BuildOptions { contexts, cancel, reporter, ..self.options.clone() })
     }
 
-    async fn builder(&self, call: &StepCall, ready: &Ready, cancel: Cancel) -> Result<StepOutputs, StepError> {
+    /// Does what a step says, with the plugin in the role that it means.
+    async fn work(&self, call: &StepCall, cancel: Cancel) -> Result<StepOutputs, StepError> {
+        let ready = self.session.plugins.load(&call.uses).await.map_err(fault)?;
+        match Order::of(&ready, &call.parameters)? {
+            Some(order) => self.builder(call, &ready, order, cancel).await,
+            None => self.task(call, &ready, cancel).await,
+        }
+    }
+
+    async fn builder(
+        &self,
+        call: &StepCall,
+        ready: &Ready,
+        order: Order,
+        cancel: Cancel,
+    ) -> Result<StepOutputs, StepError> {
         let started = Instant::now();
-        let build = Build::new(self.build_options(call, context(call), cancel));
-        let request = request(&self.options, call)?;
+        let build = Build::new(self.build_options(call, order.context.as_deref(), cancel)?);
+        let request = order.request(self.options.epoch);
         let result = match self.session.plugins.build(ready, &build, request).await {
             Ok(images) => assemble(&build, images).await.map_err(fault),
             Err(error) => Err(call_fault(error)),
@@ -91,21 +113,23 @@ impl Steps {
         let subject = subject.parse::<Reference>().map_or(subject, |name| name.to_string());
         record(&self.options.store, &subject, &build, started, result.is_ok()).map_err(fault)?;
         let image = result?;
-        let mut values = Map::new();
-        values.insert("digest".to_owned(), json!(image.digest));
-        values.insert("image".to_owned(), json!(image.digest));
-        // Of several images for the values of a matrix, none is the one that the name means.
-        if let Some((name, tag)) = call.id.image.as_ref().filter(|_| call.id.instance.is_none()) {
-            let name: Reference = format!("{name}:{tag}").parse().map_err(|error| fault(Failure::from(error)))?;
-            self.options.store.images().tag(&name.to_string(), &image).map_err(|error| fault(error.into()))?;
-            values.insert("image".to_owned(), json!(name.familiar()));
-            values.insert("reference".to_owned(), json!(format!("{}@{}", name.familiar(), image.digest)));
-        }
-        Ok(StepOutputs { values, tree: None })
+        self.name(call, &image)?;
+        image_outputs(call, &image)
+    }
+
+    /// Gives an image the name that its step makes it for.
+    fn name(&self, call: &StepCall, image: &Descriptor) -> Result<(), StepError> {
+        let Some(name) = image_name(call)? else { return Ok(()) };
+        self.options.store.images().tag(&name.to_string(), image).map_err(|error| fault(error.into()))
     }
 
     async fn task(&self, call: &StepCall, ready: &Ready, cancel: Cancel) -> Result<StepOutputs, StepError> {
-        self.outputs(call, ready, &Build::new(self.build_options(call, None, cancel))).await
+        self.outputs(call, ready, &Build::new(self.build_options(call, None, cancel)?)).await
+    }
+
+    /// Whether the step would push an image that is not pushed.
+    fn skips(&self, call: &StepCall) -> bool {
+        call.uses == "push" && call.id.image.as_ref().is_some_and(|(name, _)| self.skip_push.contains(name))
     }
 
     /// What a task makes in a build.
@@ -127,7 +151,7 @@ impl Steps {
 #[async_trait]
 impl Runner for Steps {
     async fn run(&self, call: StepCall) -> Result<StepOutputs, StepError> {
-        if call.uses == "push" && call.id.image.as_ref().is_some_and(|(name, _)| self.skip_push.contains(name)) {
+        if self.skips(&call) {
             return Ok(StepOutputs { values: Map::from_iter([("skipped".to_owned(), json!(true))]), tree: None });
         }
         let step = self.session.reporter.step(None, call.id.to_string());
@@ -139,11 +163,7 @@ impl Runner for Steps {
                 step.cancel();
             }
         });
-        let result = match self.session.plugins.load(&call.uses).await.map_err(fault) {
-            Ok(ready) if builds(&ready, &call.parameters) => self.builder(&call, &ready, cancel).await,
-            Ok(ready) => self.task(&call, &ready, cancel).await,
-            Err(error) => Err(error),
-        };
+        let result = self.work(&call, cancel).await;
         watch.abort();
         step.finish(match &result {
             Ok(_) => cooperage_solve::Outcome::Done,
@@ -168,26 +188,33 @@ impl Runner for Steps {
     async fn restore(&self, _: &StepCall, saved: &Value) -> Result<Option<Handle>, Gone> {
         self.restored(saved)
     }
+
+    async fn resume(&self, call: &StepCall, outputs: &StepOutputs) -> Result<(), StepError> {
+        self.resumed(call, outputs).await
+    }
 }
 
-/// What a step asks of a builder.
-fn request(options: &BuildOptions, call: &StepCall) -> Result<BuildRequest, StepError> {
-    let (host, parameters) = split(&call.parameters);
-    Ok(BuildRequest {
-        arguments: pairs(host.get("build_args")),
-        labels: pairs(host.get("labels")),
-        platforms: platforms(host.get("platforms"))?,
-        epoch: options.epoch.and_then(|epoch| u64::try_from(epoch).ok()),
-        ..BuildRequest::new(parameters, Platform::host())
-    })
+/// The name that the image of a step gets. Of several images for the values of a matrix, none is the one that the name
+/// means.
+fn image_name(call: &StepCall) -> Result<Option<Reference>, StepError> {
+    let named = call.id.image.as_ref().filter(|_| call.id.instance.is_none());
+    named.map(|(name, tag)| format!("{name}:{tag}").parse()).transpose().map_err(|error| fault(Failure::from(error)))
 }
 
-/// Whether a step is for the builder of a plugin. One that has tasks too is meant as what its parameters fit.
-fn builds(ready: &Ready, parameters: &Value) -> bool {
-    let (roles, fits) =
-        (ready.plugin.roles(), |role: &str, parameters| ready.plugin.check_parameters(role, parameters));
-    let task = roles.task && fits("task", parameters).is_ok() && fits("builder", &split(parameters).1).is_err();
-    roles.builder && !task
+/// What a step that made an image gives.
+fn image_outputs(call: &StepCall, image: &Descriptor) -> Result<StepOutputs, StepError> {
+    let mut values = Map::from_iter(["digest", "image"].map(|name| (name.to_owned(), json!(image.digest))));
+    if let Some(name) = image_name(call)? {
+        values.insert("image".to_owned(), json!(name.familiar()));
+        values.insert("reference".to_owned(), json!(format!("{}@{}", name.familiar(), image.digest)));
+    }
+    Ok(StepOutputs { values, tree: None })
+}
+
+/// A directory of a tree as a tree of its own.
+fn within(tree: &Tree, directory: &str) -> Tree {
+    let origin = Origin { name: format!("context {directory}"), ..Origin::default() };
+    Tree::scratch().copy(tree, vec![directory.to_owned()], "/".to_owned(), CopyOptions::default(), origin)
 }
 
 /// The tree that `in` names.
@@ -200,50 +227,9 @@ fn inputs(call: &StepCall) -> impl Iterator<Item = (String, Tree)> {
     call.inputs.iter().filter_map(|(name, handle)| Some((name.clone(), handle.downcast_ref::<Tree>()?.clone())))
 }
 
-/// The directory or URL that a builder's parameters name as its main context.
-fn context(call: &StepCall) -> Option<&str> {
-    call.parameters.get("context").and_then(Value::as_str)
-}
-
-/// Parts what is meant for the host from what is meant for the plugin.
-fn split(parameters: &Value) -> (Map<String, Value>, Value) {
-    let (mut host, mut plugin) = (Map::new(), Map::new());
-    for (name, value) in parameters.as_object().into_iter().flatten() {
-        let into = if HOST_PARAMETERS.contains(&name.as_str()) { &mut host } else { &mut plugin };
-        into.insert(name.clone(), value.clone());
-    }
-    (host, Value::Object(plugin))
-}
-
-/// A map of texts, numbers and truth values as pairs of texts.
-fn pairs(value: Option<&Value>) -> Vec<(String, String)> {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let map = value.and_then(Value::as_object);
-    map.into_iter().flatten().map(|(name, value)| (name.clone(), text(value))).collect()
-}
-
-fn platforms(value: Option<&Value>) -> Result<Vec<Platform>, StepError> {
-    let Some(value) = value else { return Ok(vec![Platform::host()]) };
-    let texts: Vec<&str> = match value {
-        Value::String(text) => text.split(',').map(str::trim).collect(),
-        Value::Array(all) => all.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    let wrong = |message: String| StepError {
-        pointer: Some("/platforms".to_owned()),
-        ..StepError::new(FaultKind::Invalid, message)
-    };
-    if texts.is_empty() {
-        return Err(wrong("expected platforms such as linux/amd64".to_owned()));
-    }
-    texts.into_iter().map(|text| text.parse().map_err(|error| wrong(format!("{error}")))).collect()
-}
-
 fn call_fault(error: CallError) -> StepError {
     match error {
-        CallError::Parameters { pointer, message } => {
-            StepError { pointer: Some(pointer), ..StepError::new(FaultKind::Invalid, message) }
-        }
+        CallError::Parameters { pointer, message } => wrong(pointer, message),
         other => error_fault(other.into()),
     }
 }
@@ -272,45 +258,4 @@ fn error_fault(error: Error) -> StepError {
         hint: error.hint,
         ..StepError::new(kind, error.message)
     }
-}
-
-/// Knows from the FROM lines of Dockerfiles which images of the file a step builds on.
-pub(crate) struct FromLines {
-    pub(crate) project: PathBuf,
-}
-
-impl ImageDependencies for FromLines {
-    fn image_dependencies(&self, step: &StepView<'_>) -> Vec<String> {
-        let text = |name: &str| step.with.get(name).and_then(Value::as_str);
-        if !["dockerfile", "docker", crate::plugins::BUILD].contains(&step.uses) {
-            // A task that runs something names its image; an expression in it makes an edge of its own.
-            return text("image")
-                .filter(|image| step.uses == "script" && !image.contains("${{"))
-                .map(str::to_owned)
-                .into_iter()
-                .collect();
-        }
-        if step.input.is_some() {
-            return Vec::new();
-        }
-        let inline = text("dockerfile_inline").map(str::to_owned);
-        let path = self.project.join(text("context").unwrap_or(".")).join(text("dockerfile").unwrap_or("Dockerfile"));
-        // A file that cannot be read is the step's own fault to tell.
-        let content = inline.or_else(|| std::fs::read_to_string(path).ok()).unwrap_or_default();
-        content.lines().filter_map(image_of).collect()
-    }
-}
-
-/// The image of a FROM line or of `--from=`; names with variables cannot be known before the build.
-fn image_of(line: &str) -> Option<String> {
-    let mut words = line.split_whitespace();
-    let first = words.next()?;
-    let name = if first.eq_ignore_ascii_case("FROM") {
-        words.find(|word| !word.starts_with("--"))?
-    } else if first.eq_ignore_ascii_case("COPY") {
-        words.find_map(|word| word.strip_prefix("--from="))?
-    } else {
-        return None;
-    };
-    (!name.contains('$')).then(|| name.trim_matches(['"', '\'']).to_owned())
 }

@@ -5,6 +5,7 @@ mod fake;
 use cooperage_flow::{Cancel, Entry, Journal, NoObserver, Outcome, RunOptions, StepId, forecast, run};
 use fake::{Fake, plan};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 /// A journal in memory, through the text that a file would have.
@@ -238,6 +239,22 @@ async fn a_look_before_going_on_knows_what_was_done() {
     assert_eq!(words, ["resumed", "resumed", "unknown", "resumed", "unknown", "skip", "unknown"], "{shown}");
     let shown = look(&mended(), &scene, false).await;
     assert!(!shown.contains("resumed"), "{shown}");
+}
+
+/// What others changed since is for a run to bring back, not for a look.
+#[tokio::test(start_paused = true)]
+async fn only_a_run_goes_on_with_what_was_done() {
+    let yaml =
+        "a: { uses: fake, with: { out: { digest: d } } }\nb: { uses: fake, needs: [a], with: { fail: broken } }\n";
+    let scene = Scene::default();
+    scene.check(yaml, Outcome::Failed, "a b").await;
+    assert!(look(yaml, &scene, true).await.starts_with("resumed"));
+    assert!(scene.fake.resumed.lock().unwrap().is_empty());
+    scene.check(yaml, Outcome::Failed, "b").await;
+    assert_eq!(*scene.fake.resumed.lock().unwrap(), [r#"a {"digest":"d"}"#]);
+    // Where that is impossible, the step has failed, and nothing after it runs.
+    scene.fake.full.store(true, Ordering::SeqCst);
+    scene.check(yaml, Outcome::Failed, "").await;
 }
 
 #[tokio::test(start_paused = true)]

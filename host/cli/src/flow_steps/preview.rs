@@ -2,9 +2,9 @@
 
 use cooperage_flow::{Preview, StepCall, StepError, StepOutputs};
 use cooperage_solve::{Build, BuildOptions, CacheMode, Cancel, Reporter};
-use serde_json::{Map, json};
 
-use super::{Steps, builds, call_fault, context, fault, request};
+use super::order::Order;
+use super::{Steps, call_fault, fault, image_outputs};
 use crate::commands::build::assemble;
 use crate::plugins::Ready;
 
@@ -25,15 +25,19 @@ impl Steps {
         if asked.iter().any(|request| !HARMLESS.contains(&request.class.as_str())) {
             return Preview::Miss("it acts outside of the store".to_owned());
         }
-        let is_builder = builds(&ready, &call.parameters);
-        let build = Build::new(BuildOptions {
-            cache: CacheMode::Only,
-            reporter: Reporter::silent(),
-            ..self.build_options(call, context(call).filter(|_| is_builder), cancel)
-        });
-        let known = match is_builder {
-            true => self.known_image(call, &ready, &build).await,
-            false => self.outputs(call, &ready, &build).await,
+        let order = match Order::of(&ready, &call.parameters) {
+            Ok(order) => order,
+            Err(error) => return Preview::Unknown(error.message),
+        };
+        let context = order.as_ref().and_then(|order| order.context.as_deref());
+        let build = match self.build_options(call, context, cancel) {
+            Ok(options) => BuildOptions { cache: CacheMode::Only, reporter: Reporter::silent(), ..options },
+            Err(error) => return Preview::Unknown(error.message),
+        };
+        let build = Build::new(build);
+        let known = match order {
+            Some(order) => self.known_image(call, &ready, order, &build).await,
+            None => self.outputs(call, &ready, &build).await,
         };
         match (known, build.missed()) {
             (_, Some(step)) => Preview::Miss(format!("{step} is not in the cache")),
@@ -42,15 +46,17 @@ impl Steps {
         }
     }
 
-    async fn known_image(&self, call: &StepCall, ready: &Ready, build: &Build) -> Result<StepOutputs, StepError> {
-        let images =
-            self.session.plugins.build(ready, build, request(&self.options, call)?).await.map_err(call_fault)?;
+    async fn known_image(
+        &self,
+        call: &StepCall,
+        ready: &Ready,
+        order: Order,
+        build: &Build,
+    ) -> Result<StepOutputs, StepError> {
+        let request = order.request(self.options.epoch);
+        let images = self.session.plugins.build(ready, build, request).await.map_err(call_fault)?;
         // Where all layers are there, an image is a document that names them.
         let image = assemble(build, images).await.map_err(fault)?;
-        let values = Map::from_iter(
-            [("digest", &image.digest), ("image", &image.digest)]
-                .map(|(name, digest)| (name.to_owned(), json!(digest))),
-        );
-        Ok(StepOutputs { values, tree: None })
+        image_outputs(call, &image)
     }
 }

@@ -2,28 +2,36 @@
 
 use std::sync::Arc;
 
-use cooperage_flow::{Gone, Handle, StepCall, StepOutputs};
+use cooperage_flow::{Gone, Handle, StepCall, StepError, StepOutputs};
 use cooperage_solve::{Build, Cancel, Selection, Tree};
 use cooperage_store::{Digest, Platform};
 use serde_json::{Value, json};
 
-use super::{Steps, builds, context};
+use super::order::Order;
+use super::{Steps, fault};
+use crate::commands::image::find;
 
 impl Steps {
-    /// The plugin, the platform, and the state of all trees that the step gets. The flow file and the reports are
-    /// left out where the step gets the project: they change from run to run, and what the step does with the first is
-    /// in its parameters.
+    /// The plugin, the platform, where images come from and go to, and the state of all trees that the step gets. Where
+    /// they go counts only for a plugin that may push them: a corrected target must not make the tests before it run
+    /// again. The flow file and the reports are left out where the step gets the project: they change from run to run,
+    /// and what the step does with the first is in its parameters.
     pub(super) async fn fingerprint_of(&self, call: &StepCall) -> Option<String> {
         let ready = self.session.plugins.load(&call.uses).await.ok()?;
+        let order = Order::of(&ready, &call.parameters).ok()?;
         // To a task its parameter `context` is its own affair.
-        let context = context(call).filter(|_| builds(&ready, &call.parameters));
-        let build = Build::new(self.build_options(call, context, Cancel::new().ok()?));
-        let options = build.options();
+        let context = order.as_ref().and_then(|order| order.context.as_deref());
+        let build = Build::new(self.build_options(call, context, Cancel::new().ok()?).ok()?);
+        let (options, routing) = (build.options(), self.session.registries.routing());
         let mut parts = vec![
             ready.plugin.digest().to_string(),
             Platform::host().to_string(),
             format!("{:?} {:?}", options.epoch, options.network),
+            format!("pull {:?}", routing.pull),
         ];
+        if ready.plugin.description().capabilities.iter().any(|request| request.class == "registries") {
+            parts.push(format!("push {:?} {}", routing.push, self.skips(call)));
+        }
         let main = match (&call.input, context) {
             (None, None) => self.project_state(&build).await,
             _ => state(&build, "", &Selection::default()).await,
@@ -65,6 +73,17 @@ impl Steps {
             Ok(Some(_)) => Ok(None),
             _ => Err(Gone),
         }
+    }
+
+    /// Gives an image its name back: another build may have it since.
+    pub(super) async fn resumed(&self, call: &StepCall, outputs: &StepOutputs) -> Result<(), StepError> {
+        let ready = self.session.plugins.load(&call.uses).await.map_err(fault)?;
+        let Some(digest) = outputs.values.get("digest").and_then(Value::as_str) else { return Ok(()) };
+        if Order::of(&ready, &call.parameters)?.is_none() {
+            return Ok(());
+        }
+        let (image, _) = find(&self.options.store, digest).map_err(fault)?;
+        self.name(call, &image)
     }
 }
 

@@ -87,7 +87,9 @@ impl Task {
         };
         let key = match keeping.recall(&self.call, self.runner.as_ref()).await {
             Recalled::Done(outputs, stamp) => {
-                return Ended { result: Ok(outputs), attempts: 0, duration: Duration::ZERO, stamp, resumed: true };
+                let result = self.runner.resume(&self.call, &outputs).await.map(|()| outputs);
+                let resumed = result.is_ok();
+                return Ended { result, attempts: 0, duration: Duration::ZERO, stamp, resumed };
             }
             Recalled::Open(key) => key,
         };

@@ -42,9 +42,15 @@ pub trait Runner: Send + Sync + 'static {
         outputs.tree.is_none().then_some(serde_json::Value::Null)
     }
 
-    /// The tree of what was saved; the error is that something of the result is no longer there.
+    /// The tree of what was saved; the error is that something of the result is no longer there. Changes nothing: it is
+    /// asked for a mere look too.
     async fn restore(&self, _call: &StepCall, saved: &serde_json::Value) -> Result<Option<Handle>, Gone> {
         if saved.is_null() { Ok(None) } else { Err(Gone) }
+    }
+
+    /// A run goes on with what was restored: brings back what others have changed since, such as the name of an image.
+    async fn resume(&self, _call: &StepCall, _outputs: &StepOutputs) -> Result<(), StepError> {
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -56,6 +56,10 @@ pub struct Fake {
     pub files: Mutex<String>,
     /// Trees that can no longer be restored.
     pub lost: Mutex<Vec<String>>,
+    /// The steps that a run went on with, and their outputs.
+    pub resumed: Mutex<Vec<String>>,
+    /// Nothing can be gone on with.
+    pub full: AtomicBool,
 }
 
 impl Fake {
@@ -118,6 +122,11 @@ impl Runner for Fake {
             Some(name) if self.lost.lock().unwrap().contains(&name) => Err(Gone),
             name => Ok(name.map(|name| Arc::new(name) as _)),
         }
+    }
+
+    async fn resume(&self, call: &StepCall, outputs: &StepOutputs) -> Result<(), StepError> {
+        self.resumed.lock().unwrap().push(format!("{} {}", call.id, Value::Object(outputs.values.clone())));
+        if self.full.load(Ordering::SeqCst) { Err(StepError::new(FaultKind::Failed, "no space")) } else { Ok(()) }
     }
 }
 
