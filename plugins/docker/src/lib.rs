@@ -18,6 +18,7 @@ mod known;
 pub mod lines;
 pub mod load;
 pub mod names;
+pub mod session;
 pub mod task;
 #[cfg(test)]
 mod testing;
