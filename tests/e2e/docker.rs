@@ -12,6 +12,9 @@ use crate::support::{Machine, Ran, have};
 const DOCKERFILE: &str =
     "FROM base:1\nARG WHO=nobody\nRUN echo hello $WHO > /hello; echo see''n\nCOPY . /app\nENV A=b\n";
 
+/// The plugin without leave to switch protocols, so that BuildKit has no session.
+const PLAIN: &str = "plain";
+
 fn machine(needs: &[&str], start: fn(&Machine) -> Engine) -> Option<(Machine, Engine)> {
     if !have(needs) {
         return None;
@@ -20,8 +23,14 @@ fn machine(needs: &[&str], start: fn(&Machine) -> Engine) -> Option<(Machine, En
     machine.base();
     let engine = start(&machine);
     let socket = engine.socket.display();
+    let requests = "requests: [GET /_ping, GET /version, POST /v*/build, GET /v*/images/**/json, GET /v*/images/**/get, \
+                    POST /v*/images/create]";
     machine.configure(&format!(
-        "services: {{ docker: {socket} }}\nregistries: {{ docker.local: {{ plugin: docker }} }}\n"
+        "services: {{ docker: {socket} }}
+registries: {{ docker.local: {{ plugin: docker }} }}
+plugins:
+  {PLAIN}: {{ from: docker, allow: {{ service: [{{ name: docker, {requests} }}], secrets: [{{ from: parameters }}], state: true }} }}
+"
     ));
     Some((machine, engine))
 }
@@ -31,8 +40,14 @@ fn docker() -> Option<(Machine, Engine)> {
 }
 
 /// `coop build` of a context with the engine.
+#[track_caller]
 fn build(machine: &Machine, context: &str, args: &[&str], code: i32) -> Ran {
-    let command = ["build", context, "--builder", "docker", "--progress", "plain", "--set", "network=host"];
+    build_by("docker", machine, context, args, code)
+}
+
+#[track_caller]
+fn build_by(plugin: &str, machine: &Machine, context: &str, args: &[&str], code: i32) -> Ran {
+    let command = ["build", context, "--builder", plugin, "--progress", "plain", "--set", "network=host"];
     machine.fails(&[&command, args].concat(), code)
 }
 
@@ -66,15 +81,20 @@ fn check_application(machine: &Machine, image: &str) {
 fn both_builders_of_docker_build() {
     let Some((machine, engine)) = docker() else { return };
     application(&machine);
-    for (builder, said) in
-        [("auto", "building with BuildKit of Docker"), ("classic", "building with the classic builder")]
-    {
-        let (image, set) = (format!("{builder}:1"), format!("builder={builder}"));
+    for (plugin, builder, said) in [
+        ("docker", "auto", "building with BuildKit of Docker"),
+        ("docker", "classic", "building with the classic builder"),
+        (PLAIN, "buildkit", "building with BuildKit of Docker"),
+    ] {
+        let (image, set) = (format!("{plugin}-{builder}:1"), format!("builder={builder}"));
+        let build = |args: &[&str]| build_by(plugin, &machine, "app", args, 0);
         let args = ["--set", &set, "--build-arg", "WHO=me", "--label", "l=v", "-t", &image];
-        build(&machine, "app", &args, 0).says(&[said, "seen", "COPY . /app"]).does_not_say(&["CACHED [2/"]);
+        // Later ones must not find what the first one left.
+        let anew = [&args[..], &["--set", "no_cache=true"]].concat();
+        build(&anew).says(&[said, "seen", "COPY . /app"]).does_not_say(&["CACHED [2/"]);
         check_application(&machine, &image);
-        build(&machine, "app", &args, 0).says(&["CACHED"]).does_not_say(&["seen"]);
-        build(&machine, "app", &[&args[..], &["--set", "no_cache=true"]].concat(), 0).says(&["seen"]);
+        build(&args).says(&["CACHED"]).does_not_say(&["seen"]);
+        build(&anew).says(&["seen"]);
     }
     let before = engine.names().len();
     build(&machine, "app", &["--set", "keep=false", "--set", "no_cache=true"], 0);
@@ -88,21 +108,30 @@ fn dockerfiles_that_are_not_to_be_copied() {
     let Some((machine, _engine)) = docker() else { return };
     application(&machine);
     machine.write("app/.dockerignore", "left\nDockerfile\n.dockerignore\n");
-    build(&machine, "app", &["-t", "hidden:1"], 0).says(&["classic builder", "leaves the Dockerfile out"]);
-    machine.write("app/.dockerignore", "left\n");
+    let outside = Machine::write_to(machine.outside("Outside"), "FROM base:1\nCOPY . /app\n").display().to_string();
     let inline = "dockerfile_inline=FROM base:1\nCOPY . /app\n";
-    build(&machine, "app", &["--set", inline, "-t", "inline:1"], 0).says(&["no file of the context"]);
-    let outside = Machine::write_to(machine.outside("Outside"), "FROM base:1\nCOPY . /app\n");
-    build(&machine, "app", &["-f", &outside.display().to_string(), "-t", "outside:1"], 0)
-        .says(&["no file of the context"]);
-    if have(&["umoci"]) {
-        let files = |image: &str| {
-            let tree = machine.tree(image).into_iter();
-            tree.filter_map(|entry| Some(entry.split_once(" /app/")?.1.to_owned())).collect::<Vec<_>>()
-        };
-        assert_eq!(files("hidden:1"), ["", "file = text"]);
-        for image in ["inline:1", "outside:1"] {
-            assert!(!files(image).iter().any(|file| file.contains("cooperage") || file.contains("ignore")), "{image}");
+    let over_a_session = "over a session";
+    for (plugin, hidden, elsewhere) in [
+        ("docker", over_a_session, over_a_session),
+        (PLAIN, "leaves the Dockerfile out, and only the classic builder", "no file of the context"),
+    ] {
+        machine.write("app/.dockerignore", "left\nDockerfile\n.dockerignore\n");
+        let build = |args: &[&str], said: &str| drop(build_by(plugin, &machine, "app", args, 0).says(&[said]));
+        build(&["-t", "hidden:1"], hidden);
+        machine.write("app/.dockerignore", "left\n");
+        build(&["--set", inline, "-t", "inline:1"], elsewhere);
+        build(&["-f", &outside, "-t", "outside:1"], elsewhere);
+        if have(&["umoci"]) {
+            let files = |image: &str| {
+                let tree = machine.tree(image).into_iter();
+                tree.filter_map(|entry| Some(entry.split_once(" /app/")?.1.to_owned())).collect::<Vec<_>>()
+            };
+            assert_eq!(files("hidden:1"), ["", "file = text"], "{plugin}");
+            for image in ["inline:1", "outside:1"] {
+                let files = files(image);
+                assert!(files.iter().any(|file| file.starts_with("Dockerfile")), "{plugin} {image} {files:?}");
+                assert!(!files.iter().any(|file| file.contains("cooperage") || file.starts_with("left")), "{files:?}");
+            }
         }
     }
     machine.dockerfile("app", "# syntax=docker/dockerfile:1\nFROM base:1\n");
@@ -119,7 +148,9 @@ fn what_goes_wrong_is_told() {
         build(&machine, "bad", &["--set", builder], 2).says(&["unknown instruction: NOTHING"]);
     }
     machine.dockerfile("bad", "FROM base:1\nRUN --mount=type=secret,id=a true\n");
-    build(&machine, "bad", &["--set", "secrets={\"a\":{\"secret\":\"A\"}}"], 1).says(&["over a session"]);
+    let secret = ["--set", "secrets={\"a\":{\"secret\":\"A\"}}"];
+    build(&machine, "bad", &secret, 2).says(&["there is no secret `A`"]);
+    build_by(PLAIN, &machine, "bad", &secret, 1).says(&["over a session", "UPGRADE /v1.41/session"]);
     build(&machine, "bad", &["--set", "dockerfile=../D"], 2).says(&["outside of the build context"]);
     build(&machine, "bad", &["--set", "dockerfile=none"], 2).says(&["has no none"]);
 
@@ -130,6 +161,36 @@ fn what_goes_wrong_is_told() {
     engine.stop();
     assert!(matches!(running.wait(), Some(1 | 4)), "{}", machine.read("log"));
     build(&machine, "slow", &[], 4).says(&["the engine cannot be reached", "services: { docker: SOCKET }"]);
+}
+
+#[test]
+fn over_a_session_the_engine_asks_for_what_it_needs() {
+    let Some((machine, engine)) = docker() else { return };
+    let secret = format!("id=A,src={}", machine.write("secret", "not to be seen").display());
+    let run = "RUN --mount=type=secret,id=a echo $(wc -c < /run/secrets/a) bytes";
+    machine.dockerfile("app", &format!("FROM base:1\n{run}\nCOPY . /app\nRUN cat /app/d/*.txt /app/link\n"));
+    machine.write("app/d/ä.txt", "one");
+    machine.write("app/d/b.txt", "two");
+    machine.write("app/d.e", "between d and what it has");
+    machine.write("app/empty", "");
+    std::os::unix::fs::symlink("d/b.txt", machine.path("app/link")).unwrap();
+    let args = ["--set", "secrets={\"a\":{\"secret\":\"A\"}}", "--secret", &secret, "-t", "app:1"];
+    build(&machine, "app", &args, 0).says(&["14 bytes", "twoonetwo"]).does_not_say(&["not to be seen"]);
+    // What has the same size as before has not the same content.
+    machine.write("app/d/b.txt", "TWO");
+    build(&machine, "app", &args, 0).says(&["CACHED", "TWOoneTWO"]);
+
+    machine.write(
+        "cooperage.yaml",
+        "version: 1\nflow:\n  image: { uses: docker, with: { build: { tag: [\"stays:1\"], network: host } } }\n",
+    );
+    machine.write("Dockerfile", "FROM base:1\nCOPY app/empty /empty\n");
+    let images = |machine: &Machine| machine.ok(&["image", "ls", "--output", "json"]).json().as_array().unwrap().len();
+    let before = images(&machine);
+    let ran = machine.ok(&["run", "--output", "json"]);
+    let id = ran.json()["steps"][0]["values"]["id"].as_str().unwrap().to_owned();
+    assert!(id.starts_with("sha256:") && engine.has("stays:1"), "{id} {:?}", engine.names());
+    assert_eq!(images(&machine), before, "the image stays where it was built");
 }
 
 #[test]
@@ -245,13 +306,16 @@ images:
 
     assert_eq!(engine.ask("DELETE", &format!("/images/{name}"), b"").0, 200);
     machine.dockerfile("private", &format!("FROM {name}\nRUN echo done\n"));
-    build(&machine, "private", &[], 4).says(&["cannot pull"]);
+    build(&machine, "private", &[], 4).says(&["401 Unauthorized", "give the engine a credential"]);
+    build_by(PLAIN, &machine, "private", &[], 4).says(&["cannot pull"]);
     let credential = format!(
         "registry_auth=[{{\"host\":\"{}\",\"username\":\"{USER}\",\"password\":{{\"secret\":\"PW\"}}}}]",
         registry.host
     );
     let args = ["--set", &credential, "--secret", &secret];
-    build(&machine, "private", &args, 0).says(&["the engine pulls the base images", "done"]);
+    build(&machine, "private", &args, 0).says(&["done"]).does_not_say(&["the engine pulls"]);
+    let anew = [&args[..], &["--set", "no_cache=true"]].concat();
+    build_by(PLAIN, &machine, "private", &anew, 0).says(&["the engine pulls the base images", "done"]);
     for builder in ["builder=classic", "builder=buildkit"] {
         build(&machine, "private", &[&args[..], &["--set", "pull=true", "--set", builder]].concat(), 0);
     }

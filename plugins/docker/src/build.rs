@@ -10,7 +10,7 @@ pub mod request;
 
 use cooperage_sdk::{Context, Error, ErrorKind, Result};
 
-use crate::edge::{Payload, Show};
+use crate::edge::{Answer, Payload, Show};
 use crate::engine::{Engine, Request};
 use crate::faults;
 use crate::lines::{Record, Records};
@@ -40,7 +40,14 @@ pub fn run(
     decoder: &mut dyn Decoder,
     show: &mut dyn Show,
 ) -> Result<String> {
-    let answer = engine.send(request.archive(context).patient())?;
+    shown(engine.send(request.archive(context).patient())?, decoder, show)
+}
+
+/// Shows what a builder says in its answer, and gives the identity of the image.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn shown(answer: Answer, decoder: &mut dyn Decoder, show: &mut dyn Show) -> Result<String> {
     let answer = faults::expect(answer, "the engine refuses the build")?;
     let outcome = follow(&mut Records::new(answer.body), decoder, show);
     decoder.end(outcome.as_ref().err().map(|error| error.context.first().unwrap_or(&error.message).as_str()), show);

@@ -7,133 +7,51 @@ use cooperage_sdk::prelude::*;
 use cooperage_sdk::warn;
 use serde_json::Value;
 
-use crate::build;
-use crate::build::bases::{self, Bases};
-use crate::build::choose::{Backend, Needs, choose, needs_buildkit};
-use crate::build::classic::Text;
-use crate::build::parameters::{Parameters, Secret};
-use crate::build::request::{self, Plan};
-use crate::context::{self, Recipe};
-use crate::credentials::{Credential, Credentials};
-use crate::edge::Payload;
+use crate::build::parameters::Parameters;
 use crate::engine::{Engine, Request};
-use crate::guest::{self, Screen};
-use crate::image;
+use crate::work::{Order, Work};
+use crate::{guest, image};
 
 /// Builds for all platforms that were asked for.
 ///
 /// # Errors
 /// Those of the context, of the engine, and of the build.
 pub fn build(request: &BuildRequest<Parameters>) -> Result<Vec<Image>> {
-    let parameters = &request.parameters;
-    request::check(parameters)?;
-    let recipe = context::find(parameters)?;
     let engine = Engine::connect(guest::edge())?;
-    let needs = Needs {
-        secrets: !parameters.secrets.is_empty(),
-        hidden: recipe.hidden(),
-        syntax: needs_buildkit(&recipe.text),
-    };
-    let choice = choose(parameters.builder, engine.traits(), &needs)?;
-    let with = match choice.backend {
-        Backend::Classic => "the classic builder of ",
-        Backend::BuildKit => "BuildKit of ",
-        Backend::Podman => "",
-    };
-    info!("building with {with}{}: {}", engine.traits().name, choice.why);
-    if let Some(warning) = &choice.warning {
-        warn!("{warning}");
-    }
-    let mut credentials = Credentials::default();
-    for one in &parameters.registry_auth {
-        credentials.add(Credential::new(&one.host, &one.username, text_of(&one.password.secret)?));
-    }
-    let reveal = |(id, value): (&String, &Secret)| Ok((id.clone(), secrets::reveal(&value.secret)?));
-    let secrets = parameters.secrets.iter().map(reveal).collect::<Result<Vec<_>>>()?;
-    let work = Work { engine: &engine, request, recipe: &recipe, backend: choice.backend, credentials, secrets };
-    request.platforms.iter().map(|platform| work.build(platform)).collect()
+    let BuildRequest { parameters, arguments, labels, epoch, .. } = request;
+    let work = Work::prepare(&engine, Order { parameters, arguments, labels, epoch: *epoch })?;
+    request.platforms.iter().map(|platform| one(&engine, &work, request, platform)).collect()
 }
 
-/// A secret that is text.
-///
-/// # Errors
-/// `not-found` if the user has supplied none of that name.
-pub fn text_of(name: &str) -> Result<String> {
-    let text = String::from_utf8(secrets::reveal(name)?);
-    let text = text.map_err(|_| Error::invalid_input(format!("secret {name} is not text")))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+fn one(engine: &Engine<'_>, work: &Work<'_>, request: &BuildRequest<Parameters>, platform: &Platform) -> Result<Image> {
+    if request.parameters.keep != Some(false) {
+        return handed_over(engine, &work.run(platform, &[])?, request.epoch, platform);
+    }
+    // An image that is not to stay is deleted by a name that only this build has given it: whoever else has named
+    // the same image keeps it.
+    let name = format!("cooperage-build:{:016x}", RandomState::new().build_hasher().finish());
+    let built = work
+        .run(platform, std::slice::from_ref(&name))
+        .and_then(|id| handed_over(engine, &id, request.epoch, platform));
+    let deleted = engine.send(Request::new("DELETE", format!("/images/{name}")));
+    match deleted {
+        Ok(answer) if answer.is_success() || built.is_err() => {}
+        Ok(answer) => warn!("the image stays in the engine as {name}: it answers {}", answer.status),
+        Err(error) => warn!("the image stays in the engine as {name}: {}", error.message),
+    }
+    built
 }
 
-struct Work<'a> {
-    engine: &'a Engine<'a>,
-    request: &'a BuildRequest<Parameters>,
-    recipe: &'a Recipe,
-    backend: Backend,
-    credentials: Credentials,
-    secrets: Vec<(String, Vec<u8>)>,
-}
-
-impl Work<'_> {
-    fn build(&self, platform: &Platform) -> Result<Image> {
-        if self.request.parameters.keep != Some(false) {
-            return self.image(platform, &[]);
-        }
-        // An image that is not to stay is deleted by a name that only this build has given it: whoever else has named
-        // the same image keeps it.
-        let name = format!("cooperage-build:{:016x}", RandomState::new().build_hasher().finish());
-        let built = self.image(platform, std::slice::from_ref(&name));
-        let deleted = self.engine.send(Request::new("DELETE", format!("/images/{name}")));
-        match deleted {
-            Ok(answer) if answer.is_success() || built.is_err() => {}
-            Ok(answer) => warn!("the image stays in the engine as {name}: it answers {}", answer.status),
-            Err(error) => warn!("the image stays in the engine as {name}: {}", error.message),
-        }
-        built
-    }
-
-    fn image(&self, platform: &Platform, tags: &[String]) -> Result<Image> {
-        let id = self.run(platform, tags)?;
-        let fetched = image::fetch(self.engine, &image::inspect(self.engine, &id)?)?;
-        let config = fetched.portable_config(&timestamp(self.request.epoch.unwrap_or(0)))?;
-        Ok(Image {
-            tree: Tree::layers(&fetched.layers)?,
-            platform: platform_of(&config, platform)?,
-            config: config.to_string(),
-            annotations: Vec::new(),
-        })
-    }
-
-    /// The identity of the image that the engine built.
-    fn run(&self, platform: &Platform, tags: &[String]) -> Result<String> {
-        let refresh = self.request.parameters.pull;
-        let mut begin = |pull| self.begin(platform, tags, pull);
-        let mut screen = Screen::default();
-        if self.backend == Backend::BuildKit {
-            let bases =
-                Bases { credentials: &self.credentials, platform: request::foreign(self.engine, platform), refresh };
-            return bases::build(self.engine, &bases, &mut begin, &mut screen);
-        }
-        let (request, context) = begin(refresh)?;
-        build::run(self.engine, request, context, &mut Text::default(), &mut screen)
-    }
-
-    fn begin(&self, platform: &Platform, tags: &[String], pull: bool) -> Result<(Request, Payload)> {
-        let files: Vec<_> = self.secrets.iter().map(|(id, _)| (id.clone(), context::secret_file(id))).collect();
-        let plan = Plan {
-            parameters: &self.request.parameters,
-            backend: self.backend,
-            dockerfile: &self.recipe.dockerfile,
-            platform,
-            arguments: &self.request.arguments,
-            labels: &self.request.labels,
-            epoch: self.request.epoch,
-            tags,
-            credentials: &self.credentials,
-            pull,
-            secrets: &files,
-        };
-        Ok((request::request(self.engine, &plan)?, self.recipe.pack(self.backend, &self.secrets)?))
-    }
+/// An image of the engine as one of the host.
+fn handed_over(engine: &Engine<'_>, id: &str, epoch: Option<u64>, platform: &Platform) -> Result<Image> {
+    let fetched = image::fetch(engine, &image::inspect(engine, id)?)?;
+    let config = fetched.portable_config(&timestamp(epoch.unwrap_or(0)))?;
+    Ok(Image {
+        tree: Tree::layers(&fetched.layers)?,
+        platform: platform_of(&config, platform)?,
+        config: config.to_string(),
+        annotations: Vec::new(),
+    })
 }
 
 /// Seconds since 1970 in the form of RFC 3339. The calendar is Howard Hinnant's `civil_from_days`.

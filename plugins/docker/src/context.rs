@@ -106,7 +106,7 @@ impl Recipe {
         }
         // BuildKit looks at no ignore file in an archive.
         let generated = match backend {
-            Backend::BuildKit => None,
+            Backend::BuildKit { .. } => None,
             _ if self.inline || self.own_ignore => {
                 exclude.push(IGNORE.to_owned());
                 let inline = self.inline.then_some(INLINE);
@@ -121,6 +121,14 @@ impl Recipe {
             }
         };
         (exclude, generated)
+    }
+
+    /// The context as BuildKit may ask for it: without what the ignore file leaves out.
+    ///
+    /// # Errors
+    /// Those of the context.
+    pub fn tree(&self) -> Result<Tree> {
+        Tree::context("", &selection(Vec::new(), self.ignore.clone()))
     }
 
     /// The context as the body of a request.
@@ -236,13 +244,13 @@ mod tests {
         let ignored = || Recipe { ignored: true, ..recipe() };
         let own = || Recipe { own_ignore: true, ..ignored() };
         for (recipe, backend, exclude, generated) in [
-            (recipe(), Backend::BuildKit, "a", None),
+            (recipe(), Backend::BuildKit { session: false }, "a", None),
             (recipe(), Backend::Classic, "a !.dockerignore", None),
-            (ignored(), Backend::BuildKit, "a !Dockerfile", None),
+            (ignored(), Backend::BuildKit { session: false }, "a !Dockerfile", None),
             (ignored(), Backend::Podman, "a !Dockerfile !.dockerignore", None),
             (own(), Backend::Classic, "a !Dockerfile .dockerignore", Some("a\n.dockerignore\n")),
             (inline(), Backend::Classic, "a .dockerignore", Some("a\n.cooperage.dockerfile\n.dockerignore\n")),
-            (inline(), Backend::BuildKit, "a", None),
+            (inline(), Backend::BuildKit { session: false }, "a", None),
             (Recipe { ignore: Vec::new(), ..recipe() }, Backend::Classic, "", None),
         ] {
             let found = recipe.exclusions(backend);

@@ -43,6 +43,14 @@ impl Credentials {
         self.0.is_empty()
     }
 
+    /// User name and password for a host that BuildKit asks about, which names Docker Hub by its address.
+    #[must_use]
+    pub fn of_host(&self, host: &str) -> Option<(String, String)> {
+        let host = if host == "registry-1.docker.io" { "docker.io" } else { host };
+        let one = self.0.get(&names::credential_host(host))?;
+        Some((one.username.clone(), one.password.clone()))
+    }
+
     /// The one for the registry that the name of an image leads to.
     #[must_use]
     pub fn of_image(&self, name: &str) -> Credential {

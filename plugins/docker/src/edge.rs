@@ -6,6 +6,8 @@ use std::time::Duration;
 use cooperage_sdk::http::{Headers, Url};
 use cooperage_sdk::{Descriptor, Result};
 
+use crate::session::Talk;
+
 /// All of the outside.
 #[derive(Clone, Copy)]
 pub struct Edge<'a> {
@@ -24,7 +26,16 @@ pub trait Http {
     /// # Errors
     /// `unavailable` if the engine cannot be reached, `denied` if the request is not allowed.
     fn send(&self, exchange: Exchange) -> Result<Answer>;
+    /// Opens the stream on which an engine asks questions while it builds, by a switch to another protocol. What is given
+    /// sends the build, and waits for neither.
+    ///
+    /// # Errors
+    /// `denied` if the switch is not allowed, `unavailable` if the engine does not switch.
+    fn upgrade(&self, exchange: Exchange, protocol: &str) -> Result<Opened>;
 }
+
+/// Sends the build of a session that was opened.
+pub type Opened = Box<dyn FnOnce(Exchange) -> Result<Box<dyn Talk>>>;
 
 /// Content by digest.
 pub trait Store {

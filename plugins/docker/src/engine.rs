@@ -9,8 +9,9 @@ use cooperage_sdk::http::{Headers, Url};
 use cooperage_sdk::{Context, Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::edge::{Answer, Edge, Exchange, Payload};
+use crate::edge::{Answer, Edge, Exchange, Opened, Payload};
 use crate::faults;
+use crate::session::Session;
 
 /// Where the host connects the granted service.
 const ORIGIN: &str = "http://docker.local";
@@ -96,7 +97,8 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// `unavailable` if it does not answer, `unsupported` if it is too old.
     pub fn connect(edge: Edge<'a>) -> Result<Self> {
-        let ping = exchange(edge, Request::get("/_ping"), "/_ping")?;
+        let ask = |path: &str| edge.http.send(exchange(Request::get(path), path)?);
+        let ping = ask("/_ping")?;
         let ping = faults::expect(ping, "the engine does not answer")?;
         let theirs = ping.headers.get("api-version").and_then(Version::parse).ok_or_else(|| {
             Error::unsupported("what listens on the socket of the service `docker` is no Docker engine")
@@ -113,10 +115,7 @@ impl<'a> Engine<'a> {
             .get("libpod-api-version")
             .map(|version| version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0));
         let api = theirs.min(NEWEST);
-        let about: About = read(faults::expect(
-            exchange(edge, Request::get("/version"), "/version")?,
-            "the engine does not say what it is",
-        )?)?;
+        let about: About = read(faults::expect(ask("/version")?, "the engine does not say what it is")?)?;
         let kind = if podman.is_some() { "Podman" } else { "Docker" };
         let name = format!("{kind} {}", faults::said(&about.version));
         Ok(Self { edge, traits: Traits { name, api, podman, os: about.os, architecture: about.arch } })
@@ -139,8 +138,26 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// `unavailable` if the engine cannot be reached.
     pub fn send(&self, request: Request) -> Result<Answer> {
+        self.edge.http.send(self.exchange(request)?)
+    }
+
+    /// Opens the stream over which BuildKit asks for what a build needs.
+    ///
+    /// # Errors
+    /// `denied` if the grants do not allow it, `unavailable` if the engine does not do it.
+    pub fn open(&self, session: &Session) -> Result<Opened> {
+        let mut request = Request::post("/session");
+        request.headers = session.headers();
+        self.edge.http.upgrade(self.exchange(request)?, "h2c")
+    }
+
+    /// What is to be sent for a request.
+    ///
+    /// # Errors
+    /// `invalid-input` if its path is none.
+    pub fn exchange(&self, request: Request) -> Result<Exchange> {
         let path = format!("/v{}{}", self.traits.api, request.path);
-        exchange(self.edge, request, &path)
+        exchange(request, &path)
     }
 
     /// Sends a request and reads its answer of JSON; `what` says what is tried.
@@ -153,13 +170,13 @@ impl<'a> Engine<'a> {
     }
 }
 
-fn exchange(edge: Edge<'_>, request: Request, path: &str) -> Result<Answer> {
+fn exchange(request: Request, path: &str) -> Result<Exchange> {
     let Request { method, query, headers, payload, patience, .. } = request;
     let mut url: Url = format!("{ORIGIN}{path}").parse()?;
     for (name, value) in query {
         url = url.with_parameter(name, &value);
     }
-    edge.http.send(Exchange { method, url, headers, payload, patience })
+    Ok(Exchange { method, url, headers, payload, patience })
 }
 
 fn read<T: for<'de> Deserialize<'de>>(mut answer: Answer) -> Result<T> {

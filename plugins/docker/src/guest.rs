@@ -1,13 +1,19 @@
 //! The outside as the contract gives it.
 
+mod streams;
+
 use std::collections::HashMap;
 
 use cooperage_sdk::content::{self, Reader, Writer};
 use cooperage_sdk::events::{Step, check_cancelled};
 use cooperage_sdk::http::{self, Request, Response, Timeouts};
+use cooperage_sdk::net;
+use cooperage_sdk::trees::Tree;
 use cooperage_sdk::{Context, Descriptor, ErrorKind, Result, info, state, warn};
 
-use crate::edge::{Answer, Body, Edge, Event, Exchange, Http, Memory, Payload, Show, Sink, Store};
+use crate::edge::{Answer, Body, Edge, Event, Exchange, Http, Memory, Opened, Payload, Show, Sink, Store};
+use crate::engine::EVER;
+use streams::Streams;
 
 struct Guest;
 
@@ -16,24 +22,26 @@ pub fn edge() -> Edge<'static> {
     Edge { http: &Guest, store: &Guest, memory: &Guest }
 }
 
+fn request(exchange: Exchange) -> Request {
+    let patience = Some(exchange.patience);
+    Request {
+        method: exchange.method.to_owned(),
+        url: exchange.url,
+        headers: exchange.headers,
+        body: match exchange.payload {
+            Payload::Empty => http::Body::Empty,
+            Payload::Bytes(bytes) => http::Body::Bytes(bytes),
+            Payload::Stream { next, length: Some(length) } => http::Body::Stream { next, length },
+            Payload::Stream { next, length: None } => http::Body::Chunked { next },
+        },
+        timeouts: Timeouts { connect: None, first_byte: patience, between_bytes: patience },
+    }
+}
+
 impl Http for Guest {
     fn send(&self, exchange: Exchange) -> Result<Answer> {
         check_cancelled()?;
-        let patience = Some(exchange.patience);
-        let mut response = Request {
-            method: exchange.method.to_owned(),
-            url: exchange.url,
-            headers: exchange.headers,
-            body: match exchange.payload {
-                Payload::Empty => http::Body::Empty,
-                Payload::Bytes(bytes) => http::Body::Bytes(bytes),
-                Payload::Stream { next, length: Some(length) } => http::Body::Stream { next, length },
-                Payload::Stream { next, length: None } => http::Body::Chunked { next },
-            },
-            timeouts: Timeouts { connect: None, first_byte: patience, between_bytes: patience },
-        }
-        .send()
-        .map_err(|error| match error.kind {
+        let mut response = request(exchange).send().map_err(|error| match error.kind {
             ErrorKind::Unavailable => error.context("the engine cannot be reached"),
             _ => error,
         })
@@ -46,6 +54,24 @@ impl Http for Guest {
             body: Box::new(Incoming(response)),
         })
     }
+
+    fn upgrade(&self, exchange: Exchange, protocol: &str) -> Result<Opened> {
+        check_cancelled()?;
+        let headers: Vec<_> =
+            exchange.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        // A session is silent for as long as a step of its build takes.
+        let patience = net::Patience { connect: Some(exchange.patience), idle: Some(EVER) };
+        let session = net::upgrade(exchange.method, &exchange.url.to_string(), protocol, &headers, patience)?;
+        Ok(Box::new(move |build| Ok(Box::new(Streams::new(session, request(build).begin()?)))))
+    }
+}
+
+/// A file of a tree.
+///
+/// # Errors
+/// Those of the tree.
+pub fn open(tree: &Tree, path: &str) -> Result<Box<dyn Body>> {
+    Ok(Box::new(Kept(tree.open(path)?)))
 }
 
 struct Incoming(Response);

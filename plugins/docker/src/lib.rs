@@ -12,6 +12,7 @@ pub mod edge;
 pub mod engine;
 pub mod engine_store;
 pub mod faults;
+mod files;
 mod guest;
 pub mod image;
 mod known;
@@ -22,6 +23,7 @@ pub mod session;
 pub mod task;
 #[cfg(test)]
 mod testing;
+mod work;
 
 use cooperage_sdk::prelude::*;
 use cooperage_sdk::roles::registry::Arrival;
@@ -31,10 +33,11 @@ use engine::Engine;
 use engine_store::Kept;
 
 /// All that is asked of an engine: it can build, and handle images; it cannot start containers of the user's.
-const REQUESTS: [&str; 12] = [
+const REQUESTS: [&str; 13] = [
     "GET /_ping",
     "GET /version",
     "POST /v*/build",
+    "UPGRADE /v*/session",
     "POST /v*/auth",
     "GET /v*/images/json",
     "GET /v*/images/**/json",
@@ -79,15 +82,24 @@ impl Task for Docker {
     type Parameters = task::Parameters;
 
     fn run(request: TaskRequest<Self::Parameters>) -> Result<Outputs> {
-        let task::Parameters { login, tag, push } = &request.parameters;
+        let task::Parameters { login, build, tag, push } = &request.parameters;
         request.parameters.check()?;
         let engine = Engine::connect(guest::edge())?;
         for one in login {
-            let auth = Credential::new(&one.host, &one.username, builder::text_of(&one.password.secret)?);
+            let auth = Credential::new(&one.host, &one.username, work::text_of(&one.password.secret)?);
             task::login(&engine, &one.host, &auth)?;
             info!("{} accepts the credential of {}", one.host, one.username);
         }
         let mut outputs = Outputs::new();
+        if let Some(parameters) = build {
+            let order = work::Order { parameters, arguments: &[], labels: &[], epoch: None };
+            let own = Platform {
+                os: engine.traits().os.clone(),
+                architecture: engine.traits().architecture.clone(),
+                variant: None,
+            };
+            outputs = outputs.value("id", work::Work::prepare(&engine, order)?.run(&own, &[])?);
+        }
         if let Some(tag) = tag {
             task::tag(&engine, &tag.image, &tag.name)?;
             outputs = outputs.value("name", tag.name.clone());
@@ -96,7 +108,7 @@ impl Task for Docker {
             let to = push.to.as_ref().unwrap_or(&push.image);
             let auth = match &push.auth {
                 Some(auth) => {
-                    let password = builder::text_of(&auth.password.secret)?;
+                    let password = work::text_of(&auth.password.secret)?;
                     Credential::new(&names::registry(names::split(to)?.0), &auth.username, password)
                 }
                 None => Credential::default(),

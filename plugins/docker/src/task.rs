@@ -1,4 +1,4 @@
-//! The role `task`: what a flow lets the engine itself do with its images: log in, tag, push.
+//! The role `task`: what a flow lets the engine itself do with its images: log in, build, tag, push.
 
 use cooperage_sdk::events::Step;
 use cooperage_sdk::{Error, Result};
@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::build;
 use crate::build::parameters::{Login, Secret};
 use crate::credentials::Credential;
 use crate::engine::{Engine, Request};
@@ -18,6 +19,8 @@ use crate::{faults, names};
 pub struct Parameters {
     /// Credentials that the engine proves against their registries. It keeps none of them.
     pub login: Vec<Login>,
+    /// Builds an image, which stays in the engine and nowhere else. `keep` has no meaning here.
+    pub build: Option<build::parameters::Parameters>,
     /// Gives an image of the engine another name.
     pub tag: Option<Tag>,
     /// Lets the engine push an image to a registry.
@@ -69,8 +72,8 @@ impl Parameters {
     /// # Errors
     /// `invalid-input` if there is nothing to do.
     pub fn check(&self) -> Result<()> {
-        if self.login.is_empty() && self.tag.is_none() && self.push.is_none() {
-            return Err(Error::invalid_input("there is nothing to do").hint("say `login`, `tag` or `push`"));
+        if self.login.is_empty() && self.build.is_none() && self.tag.is_none() && self.push.is_none() {
+            return Err(Error::invalid_input("there is nothing to do").hint("say `login`, `build`, `tag` or `push`"));
         }
         Ok(())
     }

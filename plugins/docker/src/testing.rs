@@ -8,7 +8,7 @@ use cooperage_sdk::http::Headers;
 use cooperage_sdk::{Descriptor, Error, Result};
 use sha2::{Digest, Sha256};
 
-use crate::edge::{Answer, Body, Edge, Event, Exchange, Http, Memory, Payload, Sink, Store};
+use crate::edge::{Answer, Body, Edge, Event, Exchange, Http, Memory, Opened, Payload, Sink, Store};
 
 /// A body that comes in pieces of a size.
 pub struct Pieces {
@@ -164,6 +164,10 @@ impl Script {
 }
 
 impl Http for Script {
+    fn upgrade(&self, _: Exchange, protocol: &str) -> Result<Opened> {
+        Err(Error::unavailable(format!("the script speaks no {protocol}")))
+    }
+
     fn send(&self, exchange: Exchange) -> Result<Answer> {
         let request = format!("{} {}", exchange.method, exchange.url.path_and_query());
         let sent = match exchange.payload {

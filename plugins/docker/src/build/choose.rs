@@ -15,8 +15,11 @@ const PODMAN_WITH_SECRETS: u32 = 4;
 pub enum Backend {
     /// Docker's first one.
     Classic,
-    /// Docker's second one.
-    BuildKit,
+    /// Docker's second one. It asks for the context over a session, or else gets it as an archive.
+    BuildKit {
+        /// Whether there is one.
+        session: bool,
+    },
     /// Podman has one only, and it is not Docker's.
     Podman,
 }
@@ -43,27 +46,41 @@ pub struct Choice {
     pub warning: Option<String>,
 }
 
-/// Decides.
-///
-/// # Errors
-/// `unsupported` if no builder of this engine can do it.
-pub fn choose(wanted: Wanted, engine: &Traits, needs: &Needs) -> Result<Choice> {
-    if let Some(major) = engine.podman {
-        return podman(wanted, major, needs);
-    }
-    if needs.secrets {
-        return Err(Error::unsupported("Docker engines take the secrets of a build only over a session")
-            .because("a session is a connection in both directions, and the service `docker` gives plain requests")
-            .hint("build with `uses: dockerfile`, or let the service `docker` lead to Podman"));
-    }
-    let cannot = if engine.api < WITH_BUILDKIT {
+/// Whether a session with the engine would be of use.
+#[must_use]
+pub fn wants_session(wanted: Wanted, engine: &Traits) -> bool {
+    wanted != Wanted::Classic && engine.podman.is_none() && lacks_buildkit(engine).is_none()
+}
+
+fn lacks_buildkit(engine: &Traits) -> Option<String> {
+    if engine.api < WITH_BUILDKIT {
         Some(format!("the engine speaks version {} of the API, and BuildKit begins with {WITH_BUILDKIT}", engine.api))
     } else if engine.os != "linux" {
         Some(format!("BuildKit is not there for {}", engine.os))
     } else {
         None
-    };
-    match (wanted, cannot) {
+    }
+}
+
+/// Decides. `no_session` says why there is no session, if there is none.
+///
+/// # Errors
+/// `unsupported` if no builder of this engine can do it.
+pub fn choose(wanted: Wanted, engine: &Traits, needs: &Needs, no_session: Option<&str>) -> Result<Choice> {
+    if let Some(major) = engine.podman {
+        return podman(wanted, major, needs);
+    }
+    if wants_session(wanted, engine) && no_session.is_none() {
+        let why = "it is there, and asks for what it needs over a session".to_owned();
+        return Ok(Choice { backend: Backend::BuildKit { session: true }, why, warning: None });
+    }
+    if needs.secrets {
+        let why = no_session.map_or("only BuildKit has sessions", |reason| reason);
+        return Err(Error::unsupported("Docker engines take the secrets of a build only over a session")
+            .because(why)
+            .hint("leave `builder` out, or build with `uses: dockerfile`"));
+    }
+    match (wanted, lacks_buildkit(engine)) {
         (Wanted::Classic, _) => Ok(plain(Backend::Classic, "it was asked for")),
         (Wanted::Buildkit, Some(reason)) => Err(Error::unsupported("BuildKit cannot be used")
             .because(reason)
@@ -103,7 +120,7 @@ fn buildkit(why: &str, needs: &Needs) -> Choice {
     let warning = needs.hidden.map(|hidden| {
         format!("{hidden}, but without a session BuildKit sees it in the context all the same: `COPY .` copies it")
     });
-    Choice { backend: Backend::BuildKit, why: why.to_owned(), warning }
+    Choice { backend: Backend::BuildKit { session: false }, why: why.to_owned(), warning }
 }
 
 /// Something in a Dockerfile that the classic builder does not know.
@@ -178,29 +195,43 @@ mod tests {
         let secrets = || Needs { secrets: true, ..plain() };
         let hidden = || Needs { hidden: Some("hidden"), ..plain() };
         let both = || Needs { syntax: Some("x".into()), ..hidden() };
-        for (wanted, minor, podman, needs, expected) in [
-            (Auto, 41, None, plain(), "BuildKit"),
-            (Auto, 38, None, plain(), "Classic"),
-            (Classic, 41, None, plain(), "Classic"),
-            (Buildkit, 41, None, plain(), "BuildKit"),
-            (Buildkit, 38, None, plain(), "BuildKit cannot be used"),
-            (Auto, 41, None, secrets(), "only over a session"),
-            (Auto, 41, None, hidden(), "Classic"),
-            (Auto, 41, None, both(), "BuildKit!"),
-            (Buildkit, 41, None, hidden(), "BuildKit!"),
-            (Auto, 38, None, both(), "Classic!"),
-            (Auto, 41, Some(4), secrets(), "Podman"),
-            (Classic, 41, Some(4), hidden(), "Podman"),
-            (Auto, 41, Some(3), secrets(), "takes no secrets"),
-            (Buildkit, 41, Some(4), plain(), "no BuildKit"),
+        let session = |needs, expected| (needs, None, expected);
+        let none = |needs, expected| (needs, Some("it is not allowed"), expected);
+        for (wanted, minor, podman, (needs, no_session, expected)) in [
+            (Auto, 41, None, session(plain(), "session")),
+            (Buildkit, 41, None, session(secrets(), "session")),
+            (Auto, 41, None, session(both(), "session")),
+            (Classic, 41, None, session(plain(), "Classic")),
+            (Classic, 41, None, session(secrets(), "only over a session")),
+            (Auto, 38, None, session(plain(), "Classic")),
+            (Auto, 38, None, session(secrets(), "only over a session")),
+            (Auto, 38, None, session(both(), "Classic!")),
+            (Buildkit, 38, None, session(plain(), "BuildKit cannot be used")),
+            (Auto, 41, None, none(plain(), "archive")),
+            (Auto, 41, None, none(secrets(), "only over a session")),
+            (Auto, 41, None, none(hidden(), "Classic")),
+            (Auto, 41, None, none(both(), "archive!")),
+            (Buildkit, 41, None, none(hidden(), "archive!")),
+            (Auto, 41, Some(4), session(secrets(), "Podman")),
+            (Classic, 41, Some(4), session(hidden(), "Podman")),
+            (Auto, 41, Some(3), session(secrets(), "takes no secrets")),
+            (Buildkit, 41, Some(4), session(plain(), "no BuildKit")),
         ] {
-            let chosen = match choose(wanted, &traits(minor, podman), &needs) {
-                Ok(choice) => format!("{:?}{}", choice.backend, if choice.warning.is_some() { "!" } else { "" }),
+            let chosen = match choose(wanted, &traits(minor, podman), &needs, no_session) {
+                Ok(Choice { backend, warning, .. }) => {
+                    let backend = match backend {
+                        Backend::BuildKit { session: true } => "session",
+                        Backend::BuildKit { session: false } => "archive",
+                        Backend::Classic => "Classic",
+                        Backend::Podman => "Podman",
+                    };
+                    format!("{backend}{}", if warning.is_some() { "!" } else { "" })
+                }
                 Err(error) => error.message,
             };
             assert!(
                 chosen == expected || (expected.contains(' ') && chosen.contains(expected)),
-                "{wanted:?} {minor} {podman:?} {needs:?}: {chosen}"
+                "{wanted:?} {minor} {podman:?} {needs:?} {no_session:?}: {chosen}"
             );
         }
     }

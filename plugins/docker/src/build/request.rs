@@ -35,6 +35,8 @@ pub struct Plan<'a> {
     pub pull: bool,
     /// Names of the files in the context that hold the secrets, by their ids.
     pub secrets: &'a [(String, String)],
+    /// The session over which the builder asks for the context.
+    pub session: Option<&'a str>,
 }
 
 /// Makes the request, without the context.
@@ -46,9 +48,12 @@ pub fn request(engine: &Engine<'_>, plan: &Plan<'_>) -> Result<Request> {
     let mut request = Request::post("/build").with("dockerfile", plan.dockerfile).with("rm", "1").with("forcerm", "1");
     match backend {
         Backend::Classic => request = request.with("version", "1"),
-        Backend::BuildKit => request = request.with("version", "2"),
+        Backend::BuildKit { .. } => request = request.with("version", "2"),
         // Steps are kept from build to build as Docker does it.
         Backend::Podman => request = request.with("layers", "1"),
+    }
+    if let Some(session) = plan.session {
+        request = request.with("remote", "client-session").with("session", session);
     }
     for tag in parameters.tag.iter().chain(plan.tags) {
         names::split(tag)?;
@@ -61,7 +66,7 @@ pub fn request(engine: &Engine<'_>, plan: &Plan<'_>) -> Result<Request> {
     for (name, wanted) in [("nocache", parameters.no_cache), ("pull", plan.pull)] {
         request = request.with_all(wanted.then(|| (name, "1".to_owned())));
     }
-    let epoch = (*backend == Backend::BuildKit).then_some(plan.epoch).flatten();
+    let epoch = matches!(backend, Backend::BuildKit { .. }).then_some(plan.epoch).flatten();
     let epoch = epoch.map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string()));
     let arguments = map(epoch.into_iter().chain(parameters.args.clone()).chain(plan.arguments.iter().cloned()));
     let labels = map(parameters.labels.clone().into_iter().chain(plan.labels.iter().cloned()));
@@ -76,7 +81,7 @@ pub fn request(engine: &Engine<'_>, plan: &Plan<'_>) -> Result<Request> {
         let secrets = plan.secrets.iter().map(|(id, file)| format!("id={id},src={file}"));
         request = request.with("secrets", Value::from_iter(secrets).to_string());
     }
-    if !plan.credentials.is_empty() {
+    if !plan.credentials.is_empty() && plan.session.is_none() {
         request = request.hidden("x-registry-config", plan.credentials);
     }
     Ok(request)
@@ -146,6 +151,7 @@ mod tests {
             credentials: &Credentials::default(),
             pull: parameters.pull,
             secrets: &[],
+            session: None,
         };
         change(&mut plan);
         // There is no answer; the request is what counts.
@@ -175,13 +181,21 @@ mod tests {
             format!("{PLAIN}&version=1&t=a:1&t=b&target=t&networkmode=host&nocache=1&pull=1&cachefrom=['c']")
         );
         let arguments = [("A".to_owned(), "2".to_owned())];
-        let buildkit = |plan: &mut Plan<'_>| plan.backend = Backend::BuildKit;
+        let buildkit = |plan: &mut Plan<'_>| plan.backend = Backend::BuildKit { session: false };
         assert_eq!(
             sent(r#"{"args":{"A":"1","B":"1"},"labels":{"l":"x"}}"#, |plan| {
                 buildkit(plan);
                 plan.arguments = Box::leak(Box::new(arguments));
             }),
             format!("{PLAIN}&version=2&buildargs={{'A':'2','B':'1','SOURCE_DATE_EPOCH':'7'}}&labels={{'l':'x'}}")
+        );
+        assert_eq!(
+            sent("{}", |plan| {
+                buildkit(plan);
+                plan.epoch = None;
+                plan.session = Some("one");
+            }),
+            format!("{PLAIN}&version=2&remote=client-session&session=one")
         );
         let other = Platform { os: "linux".into(), architecture: "arm".into(), variant: Some("v7".into()) };
         assert_eq!(
