@@ -15,6 +15,7 @@
 //! ```
 
 mod fault;
+mod fields;
 mod headers;
 mod response;
 mod send;
@@ -23,8 +24,9 @@ mod url;
 use std::fmt;
 use std::time::Duration;
 
+pub use fields::number;
 pub use headers::Headers;
-pub use response::Response;
+pub use response::{Response, read_at_most};
 pub use send::Pending;
 pub use url::Url;
 

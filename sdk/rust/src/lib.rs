@@ -51,18 +51,24 @@ pub mod events;
 pub mod http;
 pub mod images;
 pub mod layer;
+pub mod names;
 pub mod net;
 mod parameters;
 mod plugin;
+mod random;
+pub mod retry;
 pub mod roles;
+pub mod secrets;
+pub mod time;
 pub mod trees;
 
 pub use bindings::imports::cooperage::plugin::types::{
     Annotations, Descriptor, Digest, Error, ErrorKind, Json, Location, Platform,
 };
-pub use bindings::imports::cooperage::plugin::{registries, secrets, sources, state};
+pub use bindings::imports::cooperage::plugin::{registries, sources, state};
 pub use error::Context;
 pub use plugin::{Capability, Description, Plugin};
+pub use random::random;
 
 /// What fails, fails with the contract's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

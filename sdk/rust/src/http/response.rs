@@ -92,18 +92,12 @@ impl Response {
     /// # Errors
     /// `limit` if it is larger.
     pub fn bytes(&mut self, max: usize) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        loop {
-            let chunk = self.chunk(CHUNK)?;
-            if chunk.is_empty() {
-                return Ok(bytes);
-            }
-            if bytes.len() + chunk.len() > max {
-                let host = self.url.authority();
-                return Err(Error::limit(format!("the answer of {host} has more than {max} bytes")));
-            }
-            bytes.extend_from_slice(&chunk);
+        let (bytes, has_more) = read_at_most(max, |max| self.chunk(max))?;
+        if has_more {
+            let host = self.url.authority();
+            return Err(Error::limit(format!("the answer of {host} has more than {max} bytes")));
         }
+        Ok(bytes)
     }
 
     /// Streams the rest of the body into the content store; gives the number of bytes.
@@ -123,6 +117,26 @@ impl Response {
     }
 }
 
+/// At most `max` bytes of a body, and whether there is more of it. `chunk` gives the next bytes, at most so many; empty at
+/// the end.
+///
+/// # Errors
+/// Those of `chunk`.
+pub fn read_at_most(max: usize, mut chunk: impl FnMut(u32) -> Result<Vec<u8>>) -> Result<(Vec<u8>, bool)> {
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = chunk(64 << 10)?;
+        if chunk.is_empty() {
+            return Ok((bytes, false));
+        }
+        let room = max - bytes.len();
+        bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Ok((bytes, true));
+        }
+    }
+}
+
 impl io::Read for Response {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
@@ -131,5 +145,20 @@ impl io::Read for Response {
         let chunk = self.chunk(u32::try_from(buffer.len()).unwrap_or(CHUNK))?;
         buffer[..chunk.len()].copy_from_slice(&chunk);
         Ok(chunk.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_is_wanted() {
+        for (max, expected, more) in [(9, "abcde", false), (5, "abcde", false), (4, "abcd", true), (0, "", true)] {
+            let mut chunks = ["abc", "de", "", ""].into_iter();
+            let read = read_at_most(max, |_| Ok(chunks.next().unwrap().into())).unwrap();
+            assert_eq!(read, (expected.into(), more), "{max}");
+        }
+        assert!(read_at_most(9, |_| Err(Error::unavailable("it breaks off"))).is_err());
     }
 }
