@@ -1,10 +1,8 @@
 //! The role `builder`: one build in the engine for each platform, and the images that come of it, as trees of the host.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
-
 use cooperage_sdk::prelude::*;
-use cooperage_sdk::warn;
+use cooperage_sdk::time::rfc3339;
+use cooperage_sdk::{random, warn};
 use serde_json::Value;
 
 use crate::build::parameters::Parameters;
@@ -29,7 +27,7 @@ fn one(engine: &Engine<'_>, work: &Work<'_>, request: &BuildRequest<Parameters>,
     }
     // An image that is not to stay is deleted by a name that only this build has given it: whoever else has named
     // the same image keeps it.
-    let name = format!("cooperage-build:{:016x}", RandomState::new().build_hasher().finish());
+    let name = format!("cooperage-build:{:016x}", random());
     let built = work
         .run(platform, std::slice::from_ref(&name))
         .and_then(|id| handed_over(engine, &id, request.epoch, platform));
@@ -45,29 +43,13 @@ fn one(engine: &Engine<'_>, work: &Work<'_>, request: &BuildRequest<Parameters>,
 /// An image of the engine as one of the host.
 fn handed_over(engine: &Engine<'_>, id: &str, epoch: Option<u64>, platform: &Platform) -> Result<Image> {
     let fetched = image::fetch(engine, &image::inspect(engine, id)?)?;
-    let config = fetched.portable_config(&timestamp(epoch.unwrap_or(0)))?;
+    let config = fetched.portable_config(&rfc3339(epoch.unwrap_or(0)))?;
     Ok(Image {
         tree: Tree::layers(&fetched.layers)?,
         platform: platform_of(&config, platform)?,
         config: config.to_string(),
         annotations: Vec::new(),
     })
-}
-
-/// Seconds since 1970 in the form of RFC 3339. The calendar is Howard Hinnant's `civil_from_days`.
-fn timestamp(seconds: u64) -> String {
-    // The last second of the year 9999: the form has no room for more.
-    let seconds = seconds.min(253_402_300_799);
-    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
 }
 
 /// The platform that the image says it is for, which must be the one that was asked for.
@@ -90,19 +72,6 @@ fn platform_of(config: &Value, wanted: &Platform) -> Result<Platform> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times() {
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_700_000_000, "2023-11-14T22:13:20Z"),
-            (u64::MAX, "9999-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(timestamp(seconds), expected);
-        }
-    }
 
     #[test]
     fn platforms() {

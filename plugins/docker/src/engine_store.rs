@@ -4,6 +4,7 @@
 //! layers without compression. It is the same for the same image always, but it is not the manifest that the image may
 //! have had in a registry. Docker 25 and later hand out a manifest with the image, which is kept as it is.
 
+use cooperage_sdk::names::is_digest;
 use cooperage_sdk::roles::registry::Arrival;
 use cooperage_sdk::{Descriptor, Error, ErrorKind, Result};
 use serde::Deserialize;
@@ -45,7 +46,7 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// `not-found` if the engine has no such image.
     pub fn manifest(&self, reference: &str) -> Result<Descriptor> {
-        if names::is_digest(reference) {
+        if is_digest(reference) {
             return self.by_digest(reference).map(|(_, manifest)| manifest);
         }
         let name = format!("{}:{reference}", self.name);
@@ -189,7 +190,7 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// `not-found` if there is none, `conflict` if a container uses it.
     pub fn delete(&self, reference: &str) -> Result<()> {
-        let tags = if names::is_digest(reference) {
+        let tags = if is_digest(reference) {
             let (id, _) = self.by_digest(reference)?;
             self.images()?.into_iter().filter(|(image, _)| *image == id).flat_map(|(_, tags)| tags).collect()
         } else {
@@ -218,7 +219,7 @@ impl<'a> Kept<'a> {
                 .filter(|(name, _)| names::full(name) == own)
                 .map(|(_, tag)| tag.to_owned())
                 .collect();
-            if !tags.is_empty() && names::is_digest(&id) {
+            if !tags.is_empty() && is_digest(&id) {
                 images.push((id, tags));
             }
         }

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use cooperage_sdk::events::Step;
+use cooperage_sdk::names::is_digest;
 use cooperage_sdk::{Context, Descriptor, Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -106,7 +107,7 @@ pub fn inspect(engine: &Engine<'_>, name: &str) -> Result<Inspected> {
         ErrorKind::NotFound => Error { message: format!("the engine has no image {name}"), ..error },
         _ => error,
     })?;
-    if !names::is_digest(&image.id) {
+    if !is_digest(&image.id) {
         return Err(Error::internal(format!("the engine identifies {name} by {:?}, which is no digest", image.id)));
     }
     Ok(image)

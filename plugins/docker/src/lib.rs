@@ -27,6 +27,7 @@ mod work;
 
 use cooperage_sdk::prelude::*;
 use cooperage_sdk::roles::registry::Arrival;
+use cooperage_sdk::secrets::reveal_text;
 
 use credentials::Credential;
 use engine::Engine;
@@ -86,7 +87,7 @@ impl Task for Docker {
         request.parameters.check()?;
         let engine = Engine::connect(guest::edge())?;
         for one in login {
-            let auth = Credential::new(&one.host, &one.username, work::text_of(&one.password.secret)?);
+            let auth = Credential::new(&one.host, &one.username, reveal_text(&one.password.secret)?);
             task::login(&engine, &one.host, &auth)?;
             info!("{} accepts the credential of {}", one.host, one.username);
         }
@@ -108,7 +109,7 @@ impl Task for Docker {
             let to = push.to.as_ref().unwrap_or(&push.image);
             let auth = match &push.auth {
                 Some(auth) => {
-                    let password = work::text_of(&auth.password.secret)?;
+                    let password = reveal_text(&auth.password.secret)?;
                     Credential::new(&names::registry(names::split(to)?.0), &auth.username, password)
                 }
                 None => Credential::default(),

@@ -3,6 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use cooperage_sdk::names::is_digest;
 use cooperage_sdk::{Descriptor, Error, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -129,7 +130,7 @@ fn list(manifest: &Manifest, name: &str) -> Result<Value> {
 }
 
 fn path(digest: &str) -> Result<String> {
-    if names::is_digest(digest) {
+    if is_digest(digest) {
         return Ok(format!("blobs/sha256/{}", &digest["sha256:".len()..]));
     }
     Err(Error::unsupported(format!("{digest} is no sha256 digest")))

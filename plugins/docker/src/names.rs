@@ -1,6 +1,7 @@
 //! Names of images as engines have them: from the routing of Cooperage to the engine's, into paths of requests, and
 //! apart again. Knows no requests.
 
+use cooperage_sdk::names::is_digest;
 use cooperage_sdk::roles::registry::Repository;
 use cooperage_sdk::{Error, Result};
 
@@ -91,12 +92,6 @@ pub fn credential_host(host: &str) -> String {
         HUB | "index.docker.io" | HUB_REGISTRY => "https://index.docker.io/v1/".to_owned(),
         host => host.to_owned(),
     }
-}
-
-/// Whether it is `sha256:` and 64 digits.
-#[must_use]
-pub fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(is_hex)
 }
 
 /// Whether it is 64 hexadecimal digits.

@@ -27,10 +27,10 @@ mod wire;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 
 use cooperage_sdk::http::Headers;
+use cooperage_sdk::random;
 use cooperage_sdk::{Error, Result};
 
 pub use conversation::Conversation;
@@ -206,10 +206,6 @@ impl Session {
     pub fn converse(self, talk: Box<dyn Talk>) -> Conversation {
         Conversation::new(self.offers, talk)
     }
-}
-
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 /// Letters and digits as BuildKit makes them.

@@ -1,13 +1,15 @@
 //! The role `task`: what a flow lets the engine itself do with its images: log in, build, tag, push.
 
 use cooperage_sdk::events::Step;
+use cooperage_sdk::names::is_digest;
+use cooperage_sdk::secrets::Secret;
 use cooperage_sdk::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::build;
-use crate::build::parameters::{Login, Secret};
+use crate::build::parameters::Login;
 use crate::credentials::Credential;
 use crate::engine::{Engine, Request};
 use crate::lines::{Records, Transfers};
@@ -128,13 +130,13 @@ pub fn push(engine: &Engine<'_>, name: &str, auth: &Credential) -> Result<Pushed
 }
 
 fn from_aux(aux: &Value) -> Option<String> {
-    aux.get("Digest")?.as_str().filter(|digest| names::is_digest(digest)).map(str::to_owned)
+    aux.get("Digest")?.as_str().filter(|digest| is_digest(digest)).map(str::to_owned)
 }
 
 /// `1: digest: sha256:... size: 1234`, which is all that some versions of Podman say.
 fn from_words(status: &str) -> Option<String> {
     let (_, rest) = status.split_once("digest: ")?;
-    rest.split_whitespace().next().filter(|digest| names::is_digest(digest)).map(str::to_owned)
+    rest.split_whitespace().next().filter(|digest| is_digest(digest)).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use cooperage_sdk::prelude::*;
+use cooperage_sdk::secrets::{Secret, reveal_text};
 use cooperage_sdk::warn;
 
 use crate::build;
@@ -12,7 +13,7 @@ use crate::build::bases::{self, Bases};
 use crate::build::buildkit::Trace;
 use crate::build::choose::{Backend, Needs, choose, needs_buildkit, wants_session};
 use crate::build::classic::Text;
-use crate::build::parameters::{Parameters, Secret};
+use crate::build::parameters::Parameters;
 use crate::build::request::{self, Plan};
 use crate::context::{self, Recipe};
 use crate::credentials::{Credential, Credentials};
@@ -87,7 +88,7 @@ impl<'a> Work<'a> {
         }
         let mut credentials = Credentials::default();
         for one in &parameters.registry_auth {
-            credentials.add(Credential::new(&one.host, &one.username, text_of(&one.password.secret)?));
+            credentials.add(Credential::new(&one.host, &one.username, reveal_text(&one.password.secret)?));
         }
         let reveal = |(id, value): (&String, &Secret)| Ok((id.clone(), secrets::reveal(&value.secret)?));
         let secrets = parameters.secrets.iter().map(reveal).collect::<Result<Vec<_>>>()?;
@@ -186,14 +187,4 @@ fn open(engine: &Engine<'_>) -> Result<(Session, Opened)> {
     let session = Session::new("cooperage", &key);
     let opened = engine.open(&session)?;
     Ok((session, opened))
-}
-
-/// A secret that is text.
-///
-/// # Errors
-/// `not-found` if the user has supplied none of that name.
-pub fn text_of(name: &str) -> Result<String> {
-    let text = String::from_utf8(secrets::reveal(name)?);
-    let text = text.map_err(|_| Error::invalid_input(format!("secret {name} is not text")))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }

@@ -1,5 +1,7 @@
 //! The OCI image configuration with Docker's additions: reads that of a base, writes that of the result.
 
+use cooperage_sdk::time::rfc3339;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
@@ -133,7 +135,7 @@ impl Config {
 
     /// Adds a history entry. One that is not `empty` belongs to the next operation on the tree.
     pub fn add_history(&mut self, created_by: &str, empty: bool, epoch: u64) {
-        let mut entry = json!({ "created": timestamp(epoch), "created_by": created_by, "comment": COMMENT });
+        let mut entry = json!({ "created": rfc3339(epoch), "created_by": created_by, "comment": COMMENT });
         if empty {
             entry["empty_layer"] = json!(true);
         }
@@ -168,7 +170,7 @@ impl Config {
         put("OnBuild", json!(self.on_build));
         put("Shell", json!(self.shell));
         let mut image = Map::new();
-        image.insert("created".into(), json!(timestamp(epoch)));
+        image.insert("created".into(), json!(rfc3339(epoch)));
         image.insert("architecture".into(), json!(platform.architecture));
         image.insert("os".into(), json!(platform.os));
         if let Some(variant) = &platform.variant {
@@ -210,38 +212,9 @@ fn history(image: &Value) -> Vec<Value> {
     history
 }
 
-/// Seconds since 1970 in the form of RFC 3339. The calendar is Howard Hinnant's `civil_from_days`.
-fn timestamp(seconds: u64) -> String {
-    // The last second of the year 9999: the form has no room for more.
-    let seconds = seconds.min(253_402_300_799);
-    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn writes_times() {
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_700_000_000, "2023-11-14T22:13:20Z"),
-            (u64::MAX, "9999-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(timestamp(seconds), expected);
-        }
-    }
 
     #[test]
     fn a_base_survives_reading_and_writing() {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cooperage_sdk::events::check_cancelled;
 use cooperage_sdk::http::{self, Request, Response, Timeouts};
-use cooperage_sdk::{Error, ErrorKind, Result, secrets};
+use cooperage_sdk::secrets::reveal_text;
+use cooperage_sdk::{ErrorKind, Result};
 
 use crate::edge::{Answer, Body, Exchange, Http};
 
@@ -40,23 +41,12 @@ impl Body for Incoming {
     }
 }
 
-/// The value of a secret as text; files of secrets often end with a line end that is not part of it.
-///
-/// # Errors
-/// Those of the host: `denied` without a grant, `not-found` if the user supplied none.
-pub fn reveal(name: &str) -> Result<String> {
-    let bytes = secrets::reveal(name)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Error::invalid_input(format!("the secret {name} is not text in UTF-8")))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
 /// The value of a secret that need not be there.
 ///
 /// # Errors
 /// `invalid-input` if it is there and no text.
 pub fn reveal_if_there(name: &str) -> Result<Option<String>> {
-    match reveal(name) {
+    match reveal_text(name) {
         Ok(text) => Ok(Some(text)),
         Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::NotFound) => Ok(None),
         Err(error) => Err(error),

@@ -21,6 +21,7 @@ pub mod server;
 
 use cooperage_sdk::layer::LayerWriter;
 use cooperage_sdk::prelude::*;
+use cooperage_sdk::secrets::reveal_text;
 
 use clone::{Resolved, Wanted};
 use guest::Guest;
@@ -55,7 +56,7 @@ impl Task for Git {
     fn run(request: TaskRequest<TaskParameters>) -> Result<Outputs> {
         let parameters = request.parameters;
         let wanted = parameters.wanted()?;
-        let login = Login::known(&wanted.url, parameters.header(guest::reveal)?)?;
+        let login = Login::known(&wanted.url, parameters.header(reveal_text)?)?;
         let resolved = clone::resolve(&Guest, &login, &wanted)?;
         let mut layer = LayerWriter::new();
         let cloned = clone::clone(&Guest, &login, &wanted, resolved, &mut layer)?;

@@ -1,5 +1,6 @@
 //! What users can set, and what it means for the core. It reveals no secret itself.
 
+use cooperage_sdk::secrets::Secret;
 use cooperage_sdk::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -34,9 +35,9 @@ pub struct TaskParameters {
     /// The name that goes with `password` or `token`.
     pub username: Option<String>,
     /// The password.
-    pub password: Option<SecretRef>,
+    pub password: Option<Secret>,
     /// An access token; as name goes `username`, or `x-access-token`.
-    pub token: Option<SecretRef>,
+    pub token: Option<Secret>,
 }
 
 /// How a URL is fetched.
@@ -51,14 +52,6 @@ pub struct SourceParameters {
     /// Whether the directory `.git` is kept; only false can be had.
     #[serde(default)]
     pub keep_git_dir: bool,
-}
-
-/// A secret by its name.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SecretRef {
-    /// The name.
-    pub secret: String,
 }
 
 fn yes() -> bool {

@@ -1,5 +1,7 @@
 //! What a user can set for a build with an engine.
 
+use cooperage_sdk::secrets::Secret;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -64,12 +66,4 @@ pub struct Login {
     pub username: String,
     /// The password or token.
     pub password: Secret,
-}
-
-/// A secret of the user, by name.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Secret {
-    /// Its name.
-    pub secret: String,
 }
