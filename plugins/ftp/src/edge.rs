@@ -40,15 +40,6 @@ pub trait Link {
     fn peer(&self) -> String;
 }
 
-/// Time.
-pub trait Clock {
-    /// Waits.
-    ///
-    /// # Errors
-    /// `cancelled` once the call is.
-    fn pause(&self, time: Duration) -> Result<()>;
-}
-
 /// Bytes that can be read more than once, from any place on.
 pub trait Payload {
     /// How many there are.

@@ -4,12 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cooperage_sdk::content::{self, Reader, Writer};
-use cooperage_sdk::events::check_cancelled;
 use cooperage_sdk::net::{self, Connection, Patience};
 use cooperage_sdk::trees::{FileInfo, FileKind, Tree};
-use cooperage_sdk::{Descriptor, Error, Result, secrets};
+use cooperage_sdk::{Descriptor, Error, Result};
 
-use crate::edge::{Chunks, Clock, File, Files, Link, Network, Payload, Sink, Store};
+use crate::edge::{Chunks, File, Files, Link, Network, Payload, Sink, Store};
 
 /// The outside of a plugin call.
 pub struct Guest;
@@ -50,20 +49,6 @@ impl Link for Wire {
 
 fn clamp(max: usize) -> u32 {
     u32::try_from(max).unwrap_or(u32::MAX).min(content::CHUNK)
-}
-
-impl Clock for Guest {
-    fn pause(&self, time: Duration) -> Result<()> {
-        const SLICE: Duration = Duration::from_millis(200);
-        let mut left = time;
-        while !left.is_zero() {
-            check_cancelled()?;
-            let now = left.min(SLICE);
-            std::thread::sleep(now);
-            left -= now;
-        }
-        check_cancelled()
-    }
 }
 
 impl Store for Guest {
@@ -179,11 +164,4 @@ impl Chunks for Shared {
     fn chunk(&mut self, max: usize) -> Result<Vec<u8>> {
         self.0.read(clamp(max))
     }
-}
-
-/// The value of a secret as text.
-pub fn reveal(name: &str) -> Result<String> {
-    String::from_utf8(secrets::reveal(name)?)
-        .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-        .map_err(|_| Error::invalid_input(format!("the secret {name} is not text in UTF-8")))
 }

@@ -17,6 +17,8 @@ pub mod url;
 use cooperage_sdk::layer::LayerWriter;
 use cooperage_sdk::prelude::*;
 use cooperage_sdk::roles::registry::Arrival;
+use cooperage_sdk::secrets::reveal_text;
+use cooperage_sdk::time::System;
 
 use client::Client;
 use edge::Files;
@@ -51,8 +53,8 @@ impl Task for Ftp {
         let parameters = &request.parameters;
         parameters.action()?;
         let url: Url = parameters.url.parse()?;
-        let (server, retries) = parameters.access().server(&url, &guest::reveal)?;
-        let mut client = Client::new(&Guest, &Guest, &server, retries);
+        let (server, retries) = parameters.access().server(&url, &reveal_text)?;
+        let mut client = Client::new(&Guest, &System, &server, retries);
         let input = request.input().map(Input);
         let outside = Outside { input: input.as_ref().map(|input| input as &dyn Files), store: &Guest };
         let (done, layer) = task::run(&mut client, &outside, &url, parameters, LayerWriter::new)?;
@@ -79,15 +81,15 @@ impl Source for Ftp {
         if let Some(checksum) = request.parameters.checksum(&url)? {
             return Ok(Version::immutable(checksum));
         }
-        let (server, retries) = request.parameters.access().server(&url, &guest::reveal)?;
-        let mut client = Client::new(&Guest, &Guest, &server, retries);
+        let (server, retries) = request.parameters.access().server(&url, &reveal_text)?;
+        let mut client = Client::new(&Guest, &System, &server, retries);
         source::resolve(&mut client, &url, &request.parameters)
     }
 
     fn fetch(request: &SourceRequest<Self::Parameters>, version: &Version) -> Result<Tree> {
         let url: Url = request.url.parse()?;
-        let (server, retries) = request.parameters.access().server(&url, &guest::reveal)?;
-        let mut client = Client::new(&Guest, &Guest, &server, retries);
+        let (server, retries) = request.parameters.access().server(&url, &reveal_text)?;
+        let mut client = Client::new(&Guest, &System, &server, retries);
         let version = if version.immutable { "" } else { &version.value };
         source::fetch(&mut client, &Guest, &url, &request.parameters, version, LayerWriter::new())?.finish()
     }
@@ -133,7 +135,7 @@ impl Registry for Ftp {
 
     fn login(repository: &Repository) -> Result<()> {
         let place = Place::new(repository)?;
-        Client::new(&Guest, &Guest, &place.server, place.retries)
+        Client::new(&Guest, &System, &place.server, place.retries)
             .again(|session| session.command("NOOP", None))
             .map(drop)
     }
@@ -141,7 +143,7 @@ impl Registry for Ftp {
 
 fn layout<T>(repository: &Repository, work: impl FnOnce(&mut Layout) -> Result<T>) -> Result<T> {
     let place = Place::new(repository)?;
-    let mut client = Client::new(&Guest, &Guest, &place.server, place.retries);
+    let mut client = Client::new(&Guest, &System, &place.server, place.retries);
     work(&mut Layout::new(&mut client, &Guest, &place, Patience::new(place.server.idle)))
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cooperage_sdk::secrets::Secret;
 use cooperage_sdk::{Error, Result, warn};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -54,14 +55,6 @@ impl Login {
         }
         Ok(Self { username: username.to_owned(), password })
     }
-}
-
-/// A secret, by its name.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Secret {
-    /// Its name.
-    pub secret: String,
 }
 
 /// How to reach a server, as parameters say it.

@@ -5,6 +5,7 @@ use std::io::Write;
 use cooperage_sdk::events::Step;
 use cooperage_sdk::layer::LayerWriter;
 use cooperage_sdk::roles::source::Version;
+use cooperage_sdk::secrets::Secret;
 use cooperage_sdk::{Context, Error, ErrorKind, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -18,7 +19,7 @@ use crate::client::session::{Mode, is_time};
 use crate::edge::Store;
 use crate::fetch::Fetch;
 use crate::paths;
-use crate::server::{Access, Secret, Tls};
+use crate::server::{Access, Tls};
 use crate::url::Url;
 
 /// What can be set beside the URL.

@@ -13,9 +13,10 @@ pub mod session;
 pub mod text;
 pub mod upload;
 
+use cooperage_sdk::time::Clock;
 use cooperage_sdk::{Error, ErrorKind, Result, debug};
 
-use crate::edge::{Clock, Network};
+use crate::edge::Network;
 use crate::server::Server;
 use retry::Tries;
 use session::Session;

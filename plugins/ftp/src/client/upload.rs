@@ -1,10 +1,11 @@
 //! Sending a file: under a temporary name, on where it broke, checked by its size, and only then under its own name.
 
 use cooperage_sdk::events::check_cancelled;
+use cooperage_sdk::random;
 use cooperage_sdk::{Context, Error, ErrorKind, Result, debug, warn};
 
 use super::Client;
-use super::retry::{Tries, random};
+use super::retry::Tries;
 use super::session::{Data, Mode, Session};
 use super::text::ToNetwork;
 use crate::edge::{CHUNK, Payload};

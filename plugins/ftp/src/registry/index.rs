@@ -1,9 +1,8 @@
 //! The `index.json` of a layout: which manifests have which tags. What others wrote into it stays.
 
+use cooperage_sdk::names;
 use cooperage_sdk::{Descriptor, Error, Result};
 use serde_json::{Value, json};
-
-use super::names;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const MEDIA_TYPE: &str = "application/vnd.oci.image.index.v1+json";

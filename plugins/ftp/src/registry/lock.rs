@@ -11,11 +11,11 @@
 
 use std::time::Duration;
 
+use cooperage_sdk::random;
 use cooperage_sdk::{Context, Error, ErrorKind, Result, debug, warn};
 
 use crate::client::Client;
 use crate::client::directories::{list_from_outside, remove};
-use crate::client::retry::random;
 use crate::client::upload::rename;
 use crate::paths;
 

@@ -3,11 +3,12 @@
 //! everything comes by renaming, and only the one file that changes, `index.json`, is guarded by a lock.
 
 pub mod index;
+pub mod layout;
 pub mod lock;
-pub mod names;
 pub mod place;
 
 use cooperage_sdk::events::Step;
+use cooperage_sdk::names;
 use cooperage_sdk::roles::registry::Arrival;
 use cooperage_sdk::{Context, Descriptor, Error, ErrorKind, Result};
 use serde_json::Value;
@@ -283,7 +284,7 @@ impl<'l, 'c> Layout<'l, 'c> {
             }
             Some(listed) => Ok((listed, bytes)),
             None => {
-                let media_type = names::media_type(&bytes)?;
+                let media_type = layout::media_type(&bytes)?;
                 Ok((Descriptor { media_type, digest: digest.to_owned(), size, annotations: Vec::new() }, bytes))
             }
         }

@@ -3,7 +3,7 @@
 use cooperage_sdk::roles::registry::Repository;
 use cooperage_sdk::{Error, Result};
 
-use super::names;
+use super::layout;
 use crate::paths;
 use crate::server::{self, Login, Server, Tls};
 
@@ -27,7 +27,7 @@ impl Place {
     /// `invalid-input` for what is malformed, `unsupported` for settings that are not known.
     pub fn new(repository: &Repository) -> Result<Self> {
         if !repository.name.is_empty() {
-            names::check_repository(&repository.name)?;
+            layout::check_repository(&repository.name)?;
         }
         let (host, port) = server::authority(&repository.host)
             .map_err(|why| Error::invalid_input(format!("{:?} is no host: {why}", repository.host)))?;

@@ -1,12 +1,13 @@
 //! What a step may ask for: one action on one server. It checks what the schema cannot say, and does nothing.
 
+use cooperage_sdk::secrets::Secret;
 use cooperage_sdk::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::client::session::Mode;
 use crate::paths;
-use crate::server::{Access, Secret, Tls};
+use crate::server::{Access, Tls};
 
 /// A server, and exactly one of the actions `upload`, `download`, `list`, `delete`, `mirror`, `rename`,
 /// `make_directory`. Paths on the server are relative to the directory of the URL.

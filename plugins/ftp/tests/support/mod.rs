@@ -13,8 +13,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cooperage_plugin_ftp::client::Client;
-use cooperage_plugin_ftp::edge::{Chunks, Clock, File, Files, Link, Network, Payload, Sink, Store};
+use cooperage_plugin_ftp::edge::{Chunks, File, Files, Link, Network, Payload, Sink, Store};
 use cooperage_plugin_ftp::server::{Login, Server, Tls};
+use cooperage_sdk::time::Clock;
 use cooperage_sdk::{Descriptor, Error, Result};
 use sha2::{Digest as _, Sha256};
 
@@ -116,6 +117,14 @@ impl Clock for World {
             std::thread::sleep(time);
         }
         Ok(())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.pauses.borrow().iter().sum()
+    }
+
+    fn now(&self) -> u64 {
+        784_111_777
     }
 }
 
