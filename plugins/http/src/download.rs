@@ -46,7 +46,7 @@ impl<'a> Download<'a> {
         }
         let total = match answer.status {
             204 | 205 => Some(0),
-            _ => headers.get("content-length").and_then(crate::edge::number),
+            _ => headers.content_length(),
         };
         let step = Step::new(format!("download {}", crate::url::shown(&answer.url)));
         Ok(Self { client, patience, answer, headers, total, done: 0, skip: 0, step })
@@ -144,7 +144,7 @@ impl<'a> Download<'a> {
         if range::contradict(&self.headers, &answer.headers) {
             return Err(self.changed());
         }
-        match answer.headers.get("content-range").and_then(range::partial) {
+        match answer.headers.content_range() {
             Some((first, size)) if first == self.done => match (size, self.total) {
                 (Some(size), Some(total)) if size != total => Err(self.changed()),
                 _ => Ok(0),
@@ -155,7 +155,7 @@ impl<'a> Download<'a> {
 
     /// The whole must be the same file; gives what of it is there already.
     fn check_whole(&self, answer: &Answer) -> Result<u64> {
-        let same_length = answer.content_length() == self.total;
+        let same_length = answer.headers.content_length() == self.total;
         let same = range::validator(&answer.headers) == range::validator(&self.headers);
         if same && same_length { Ok(self.done) } else { Err(self.changed()) }
     }

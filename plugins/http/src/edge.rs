@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use cooperage_sdk::http::{Headers, Url};
+use cooperage_sdk::http::{Headers, Url, read_at_most};
+use cooperage_sdk::time::Clock;
 use cooperage_sdk::{Error, Result};
 
 /// Bytes asked for at a time.
@@ -100,19 +101,6 @@ pub trait Vault {
     fn reveal(&self, name: &str) -> Result<Vec<u8>>;
 }
 
-/// Time.
-pub trait Clock {
-    /// Waits.
-    ///
-    /// # Errors
-    /// `cancelled` once the call is.
-    fn pause(&self, time: Duration) -> Result<()>;
-    /// Since some fixed moment.
-    fn elapsed(&self) -> Duration;
-    /// Seconds since 1970.
-    fn now(&self) -> u64;
-}
-
 /// Bytes that can be read more than once.
 pub trait Material {
     /// How many; none if nobody knows before their end.
@@ -168,37 +156,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The announced length of the body; none if there is none or if it is no number.
-    #[must_use]
-    pub fn content_length(&self) -> Option<u64> {
-        number(self.headers.get("content-length")?)
-    }
-
     /// The body, and whether there was more than `max` bytes of it.
     ///
     /// # Errors
     /// `unavailable` if the connection breaks.
     pub fn read(&mut self, max: usize) -> Result<(Vec<u8>, bool)> {
-        let mut bytes = Vec::new();
-        loop {
-            let chunk = self.body.chunk(64 << 10)?;
-            if chunk.is_empty() {
-                return Ok((bytes, false));
-            }
-            let room = max - bytes.len();
-            bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() > room {
-                return Ok((bytes, true));
-            }
-        }
+        read_at_most(max, |max| self.body.chunk(max))
     }
-}
-
-/// Digits and nothing else: `parse` alone would take a sign.
-#[must_use]
-pub fn number(text: &str) -> Option<u64> {
-    let text = text.trim();
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 /// A moment, and how long the wait for it was when it was set.
@@ -308,14 +272,5 @@ mod tests {
         assert_eq!(Filling(&mut chain).read(&mut text).unwrap(), 5);
         assert_eq!(&text[..5], b"abcde");
         assert!(chain.chunk(10).unwrap().is_empty());
-    }
-
-    #[test]
-    fn numbers_have_no_sign() {
-        for (text, expected) in
-            [("12", Some(12)), (" 7 ", Some(7)), ("+1", None), ("-1", None), ("", None), ("1e3", None)]
-        {
-            assert_eq!(number(text), expected, "{text:?}");
-        }
     }
 }

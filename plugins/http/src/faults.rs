@@ -1,11 +1,12 @@
 //! What the contract says for each status that was not expected. What a far side writes is shown to the user shortened
 //! and without control characters, and never parsed for anything but its message.
 
+use cooperage_sdk::http::number;
+use cooperage_sdk::retry::milliseconds;
 use cooperage_sdk::{Error, ErrorKind};
 use serde_json::Value;
 
-use crate::edge::{Answer, number};
-use crate::patience;
+use crate::edge::Answer;
 
 /// More of an error's body is not read.
 const LARGEST: usize = 16 << 10;
@@ -22,8 +23,8 @@ pub fn of_answer(what: &str, mut answer: Answer, has_credential: bool, now: u64)
     }
     error.hint = hint(status, has_credential, &answer);
     if kind == ErrorKind::Unavailable {
-        let asked = patience::asked(&answer.headers, now);
-        error.retry_after = asked.map(|time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
+        let asked = answer.headers.retry_after(now);
+        error.retry_after = asked.map(milliseconds);
     }
     error
 }

@@ -3,16 +3,16 @@
 use std::cell::RefCell;
 use std::io::Read;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime};
 
 use cooperage_sdk::content::{self, Archive, Reader, Writer};
 use cooperage_sdk::events::{Step, check_cancelled};
 use cooperage_sdk::http::{self, Request, Response, Timeouts};
 use cooperage_sdk::layer::LayerWriter;
+use cooperage_sdk::time::System;
 use cooperage_sdk::trees::{FileKind, Tree};
 use cooperage_sdk::{Context, Error, Result, registries, secrets};
 
-use crate::edge::{Answer, Bytes, Chain, Clock, Deadline, Edge, Exchange, Files, Held, Http, Material, Sink, Vault};
+use crate::edge::{Answer, Bytes, Chain, Deadline, Edge, Exchange, Files, Held, Http, Material, Sink, Vault};
 
 const ANY_BYTES: &str = "application/octet-stream";
 
@@ -20,18 +20,17 @@ const ANY_BYTES: &str = "application/octet-stream";
 pub struct Guest {
     input: Option<Rc<Tree>>,
     made: RefCell<Option<Tree>>,
-    begun: Instant,
 }
 
 impl Guest {
     /// With the tree of the step's `in`, if it has one.
     pub fn new(input: Option<Rc<Tree>>) -> Self {
-        Self { input, made: RefCell::new(None), begun: Instant::now() }
+        Self { input, made: RefCell::new(None) }
     }
 
     /// As the core sees it.
     pub fn edge(&self) -> Edge<'_> {
-        Edge { http: self, files: self, vault: self, clock: self }
+        Edge { http: self, files: self, vault: self, clock: &System }
     }
 
     /// The tree that was made.
@@ -266,27 +265,5 @@ impl Sink for Keeper {
 impl Vault for Guest {
     fn reveal(&self, name: &str) -> Result<Vec<u8>> {
         secrets::reveal(name)
-    }
-}
-
-impl Clock for Guest {
-    fn pause(&self, time: Duration) -> Result<()> {
-        const SLICE: Duration = Duration::from_millis(200);
-        let mut left = time;
-        while !left.is_zero() {
-            check_cancelled()?;
-            let now = left.min(SLICE);
-            std::thread::sleep(now);
-            left -= now;
-        }
-        check_cancelled()
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    fn now(&self) -> u64 {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
     }
 }

@@ -79,7 +79,8 @@ impl Received {
     /// `unavailable` if the connection breaks.
     pub fn read(client: Client, mut answer: Answer) -> Result<Self> {
         let (bytes, more) = answer.read(LARGEST).map_err(|error| error.context(client.what()))?;
-        let announced = answer.content_length().filter(|_| client.call.method != "HEAD" && answer.status != 304);
+        let announced =
+            answer.headers.content_length().filter(|_| client.call.method != "HEAD" && answer.status != 304);
         if let Some(length) = announced.filter(|length| !more && *length != bytes.len() as u64) {
             let why = format!("the answer ends after {} of {length} bytes", bytes.len());
             return Err(Error::unavailable(client.what()).because(why));

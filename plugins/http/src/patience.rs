@@ -1,15 +1,11 @@
-//! When to try again, and how long to wait before: exponential backoff with jitter, `Retry-After` heeded.
+//! When to try again: how many faults a call bears, those that follow progress counted less.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use cooperage_sdk::http::Headers;
+use cooperage_sdk::retry::{LONGEST, backoff, wish};
+use cooperage_sdk::time::Clock;
 use cooperage_sdk::{Error, ErrorKind, Result};
 
-use crate::edge::{Clock, number};
-
-const FIRST: Duration = Duration::from_millis(400);
-const LONGEST: Duration = Duration::from_secs(20);
 /// Whoever wants us to wait longer than this gets no further try from this call.
 const MOST: Duration = Duration::from_secs(90);
 /// Faults in all, however far the transfer gets in between.
@@ -50,13 +46,13 @@ impl Patience {
         }
         self.in_vain += 1;
         self.faults += 1;
-        let wish = error.retry_after.map(|time| Duration::from_millis(time.into())).unwrap_or_default();
+        let wish = wish(&error).unwrap_or_default();
         if self.in_vain > self.retries || self.faults > MOST_FAULTS || wish > MOST {
             // Whoever asks again with the same error has been told already.
             let tried = self.in_vain == self.retries + 1 && self.retries > 0;
             return Err(if tried { error.because(format!("tried {} times", self.in_vain)) } else { error });
         }
-        let wait = wish.max(backoff(self.in_vain));
+        let wait = wish.max(backoff(self.in_vain, LONGEST));
         cooperage_sdk::debug!("{}; trying again in {:.1} s", summary(&error), wait.as_secs_f64());
         clock.pause(wait)
     }
@@ -66,25 +62,6 @@ impl Patience {
 #[must_use]
 pub fn summary(error: &Error) -> String {
     std::iter::once(&error.message).chain(&error.context).map(String::as_str).collect::<Vec<_>>().join(": ")
-}
-
-/// How long to wait after so many faults (1 is the first).
-fn backoff(faults: u32) -> Duration {
-    let full = FIRST.saturating_mul(1 << faults.saturating_sub(1).min(16)).min(LONGEST);
-    // Half of it is certain, half is chance: clients that failed together do not come back together.
-    let chance = (RandomState::new().build_hasher().finish() % 1000) as u32;
-    full / 2 + full / 2 * chance / 1000
-}
-
-/// What `Retry-After` asks for, in seconds or as a date; `now` in seconds since 1970.
-#[must_use]
-pub fn asked(headers: &Headers, now: u64) -> Option<Duration> {
-    let field = headers.get("retry-after")?.trim();
-    if !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some(Duration::from_secs(number(field).unwrap_or(u64::MAX)));
-    }
-    let date = httpdate::parse_http_date(field).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(date.saturating_sub(Duration::from_secs(now)))
 }
 
 #[cfg(test)]
@@ -112,15 +89,6 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_and_stay_bounded() {
-        for faults in 1..40 {
-            let full = FIRST.saturating_mul(1 << (faults - 1).min(16)).min(LONGEST);
-            let wait = backoff(faults);
-            assert!(wait >= full / 2 && wait <= full, "{faults}: {wait:?}");
-        }
-    }
-
-    #[test]
     fn patience_ends_and_says_so() {
         let (clock, mut patience) = (Log::default(), Patience::new(2));
         let fault = || Error::unavailable("broken");
@@ -144,24 +112,5 @@ mod tests {
         assert!(clock.0.borrow().is_empty());
         Patience::new(1).again(&clock, Error::unavailable("soon").retry_after(7000)).unwrap();
         assert_eq!(*clock.0.borrow(), [Duration::from_secs(7)]);
-    }
-
-    #[test]
-    fn the_wish_of_the_server() {
-        // 1994-11-06T08:49:37Z
-        let now = 784_111_777;
-        for (field, expected) in [
-            ("3", Some(3)),
-            ("99999999999999999999999", Some(u64::MAX)),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("-1", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            let mut headers = Headers::default();
-            headers.append("Retry-After", field);
-            assert_eq!(asked(&headers, now).map(|d| d.as_secs()), expected, "{field}");
-        }
     }
 }

@@ -1,9 +1,9 @@
 //! What a request carries: from the parameters to materials and their media type.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 
+use cooperage_sdk::random;
 use cooperage_sdk::{Error, Result};
 use form_urlencoded::Serializer;
 
@@ -173,7 +173,6 @@ fn of_parts(parts: &[Part], edge: &Edge, boundary: &str) -> Result<Payload> {
 
 /// So long that no file has it by accident.
 fn boundary() -> String {
-    let random = || RandomState::new().build_hasher().finish();
     format!("cooperage-{:016x}{:016x}", random(), random())
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cooperage_sdk::retry::wish;
 use cooperage_sdk::{Error, ErrorKind, Result};
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::edge::Answer;
 use crate::faults;
 use crate::outputs::Received;
 use crate::parameters::Until;
-use crate::patience::{self, summary};
+use crate::patience::summary;
 use crate::status::Statuses;
 
 const EVERY: f64 = 5.0;
@@ -128,9 +129,7 @@ fn look(client: Client, waiting: &Waiting) -> Result<Seen> {
     let looked = client.attempt().and_then(|answer| judge(client, waiting, answer));
     match looked {
         // Whatever is waited for may not listen yet.
-        Err(error) if error.kind == ErrorKind::Unavailable => {
-            Ok(Seen::NotYet(summary(&error), error.retry_after.map(|time| Duration::from_millis(time.into()))))
-        }
+        Err(error) if error.kind == ErrorKind::Unavailable => Ok(Seen::NotYet(summary(&error), wish(&error))),
         looked => looked,
     }
 }
@@ -140,7 +139,7 @@ fn judge(client: Client, waiting: &Waiting, answer: Answer) -> Result<Seen> {
         if waiting.statuses.is_none() || HOPELESS.contains(&answer.status) {
             return Err(client.fault(answer));
         }
-        let wish = patience::asked(&answer.headers, client.edge.clock.now());
+        let wish = answer.headers.retry_after(client.edge.clock.now());
         return Ok(Seen::NotYet(faults::line(&answer), wish));
     }
     let received = Received::read(client, answer)?;

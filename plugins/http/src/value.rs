@@ -1,6 +1,7 @@
 //! Texts of parameters that may be secrets. What is revealed here goes into requests and nowhere else: no message of
 //! this crate shows it.
 
+use cooperage_sdk::secrets::Secret;
 use cooperage_sdk::{Context, Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -22,14 +23,6 @@ pub enum Text {
     Secret(Secret),
     /// Several, without anything in between.
     Join(Join),
-}
-
-/// A secret by its name.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Secret {
-    /// Its name.
-    pub secret: String,
 }
 
 /// Texts put together, for instance `join: ["Token ", { secret: NAME }]`.

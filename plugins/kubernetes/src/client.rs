@@ -100,7 +100,7 @@ impl<'a> Client<'a> {
         let task = || format!("cannot read {what}");
         let mut answer = answer.map_err(|error| error.context(task()))?;
         if answer.status != 200 {
-            return Err(self.refused(&Refusal::of(&mut answer), &task()));
+            return Err(self.refused(&self.refusal(&mut answer), &task()));
         }
         self.json(&mut answer).map_err(|error| error.context(task()))
     }
@@ -125,7 +125,7 @@ impl<'a> Client<'a> {
         let task = || format!("cannot list {what}");
         let mut answer = self.persistently("GET", path, parameters, &[]).map_err(|error| error.context(task()))?;
         if answer.status != 200 {
-            return Err(self.refused(&Refusal::of(&mut answer), &task()));
+            return Err(self.refused(&self.refusal(&mut answer), &task()));
         }
         let mut list = self.json(&mut answer).map_err(|error| error.context(task()))?;
         Ok(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default())
@@ -147,7 +147,7 @@ impl<'a> Client<'a> {
         if matches!(answer.status, 200 | 201) {
             return self.json(&mut answer).map(Applied::Done).map_err(|error| error.context(task()));
         }
-        let refusal = Refusal::of(&mut answer);
+        let refusal = self.refusal(&mut answer);
         if refusal.is_stale() { Ok(Applied::Stale(refusal)) } else { Err(self.refused(&refusal, &task())) }
     }
 
@@ -162,6 +162,10 @@ impl<'a> Client<'a> {
         // A little longer than the server was asked to take.
         let silence = time + Duration::from_secs(10);
         self.edge.http.send(&self.exchange("GET", path, &all, &[], silence)?)
+    }
+
+    fn refusal(&self, answer: &mut Answer) -> Refusal {
+        Refusal::of(answer, self.edge.clock.now())
     }
 
     /// The error for a refusal; `what` could not be done.

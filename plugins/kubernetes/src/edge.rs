@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cooperage_sdk::Result;
-use cooperage_sdk::http::{Headers, Url};
+use cooperage_sdk::http::{Headers, Url, read_at_most};
+use cooperage_sdk::time::Clock;
 
 /// All of the outside.
 #[derive(Clone, Copy)]
@@ -21,17 +22,6 @@ pub trait Http {
     /// # Errors
     /// `unavailable` for what may pass, `denied` if the request is not allowed or the certificate not trusted.
     fn send(&self, exchange: &Exchange) -> Result<Answer>;
-}
-
-/// Time.
-pub trait Clock {
-    /// Waits.
-    ///
-    /// # Errors
-    /// `cancelled` once the call is.
-    fn pause(&self, time: Duration) -> Result<()>;
-    /// Time since some moment before; never goes back.
-    fn elapsed(&self) -> Duration;
 }
 
 /// A request.
@@ -74,17 +64,6 @@ impl Answer {
     /// # Errors
     /// `unavailable` if the connection breaks.
     pub fn read(&mut self, max: usize) -> Result<(Vec<u8>, bool)> {
-        let mut bytes = Vec::new();
-        loop {
-            let chunk = self.body.chunk(64 << 10)?;
-            if chunk.is_empty() {
-                return Ok((bytes, false));
-            }
-            let room = max - bytes.len();
-            bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() > room {
-                return Ok((bytes, true));
-            }
-        }
+        read_at_most(max, |max| self.body.chunk(max))
     }
 }

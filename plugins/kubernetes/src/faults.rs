@@ -5,7 +5,6 @@ use cooperage_sdk::{Error, ErrorKind};
 use serde::Deserialize;
 
 use crate::edge::Answer;
-use crate::retry;
 
 /// More of an error's body is not read.
 const LARGEST: usize = 256 << 10;
@@ -69,9 +68,9 @@ pub struct Situation<'a> {
 }
 
 impl Refusal {
-    /// Reads it from an answer. One that breaks off tells as much as there was of it.
+    /// Reads it from an answer, `now` in seconds since 1970. One that breaks off tells as much as there was of it.
     #[must_use]
-    pub fn of(answer: &mut Answer) -> Self {
+    pub fn of(answer: &mut Answer, now: u64) -> Self {
         let bytes = answer.read(LARGEST).map(|(bytes, _)| bytes).unwrap_or_default();
         let status: Option<Status> =
             serde_json::from_slice(&bytes).ok().filter(|status: &Status| status.kind == "Status");
@@ -82,7 +81,7 @@ impl Refusal {
             code: answer.status,
             text: is_plain.then(|| clean(text)),
             status: status.unwrap_or_default(),
-            retry_after: retry::asked(&answer.headers).map(|time| time.as_secs()),
+            retry_after: answer.headers.retry_after(now).map(|time| time.as_secs()),
             location: answer.headers.get("location").map(clean),
         }
     }
@@ -224,7 +223,7 @@ mod tests {
         let mut headers = Headers::default();
         headers.append("retry-after", "7");
         headers.append("location", "https://other.example/");
-        Refusal::of(&mut Answer { status: code, headers, body: Box::new(Text(body.as_bytes().to_vec())) })
+        Refusal::of(&mut Answer { status: code, headers, body: Box::new(Text(body.as_bytes().to_vec())) }, 0)
     }
 
     fn error(code: u16, body: Value) -> Error {

@@ -1,21 +1,17 @@
 //! The outside as the contract gives it.
 
-use std::sync::LazyLock;
-use std::time::{Duration, Instant};
-
 use cooperage_sdk::Result;
 use cooperage_sdk::events::check_cancelled;
 use cooperage_sdk::http::{self, Request, Response, Timeouts};
+use cooperage_sdk::time::System;
 
-use crate::edge::{Answer, Body, Clock, Edge, Exchange, Http};
+use crate::edge::{Answer, Body, Edge, Exchange, Http};
 
 struct Guest;
 
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 /// The outside of a plugin call.
 pub fn edge() -> Edge<'static> {
-    Edge { http: &Guest, clock: &Guest }
+    Edge { http: &Guest, clock: &System }
 }
 
 impl Http for Guest {
@@ -40,23 +36,5 @@ impl Body for Incoming {
     fn chunk(&mut self, max: u32) -> Result<Vec<u8>> {
         check_cancelled()?;
         self.0.chunk(max)
-    }
-}
-
-impl Clock for Guest {
-    fn pause(&self, time: Duration) -> Result<()> {
-        const SLICE: Duration = Duration::from_millis(200);
-        let mut left = time;
-        while !left.is_zero() {
-            check_cancelled()?;
-            let now = left.min(SLICE);
-            std::thread::sleep(now);
-            left -= now;
-        }
-        check_cancelled()
-    }
-
-    fn elapsed(&self) -> Duration {
-        START.elapsed()
     }
 }

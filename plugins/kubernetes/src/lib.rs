@@ -62,7 +62,7 @@ impl Task for Kubernetes {
         match &wanted.write {
             Some(directory) => on_paper(&wanted, directory, &files, input),
             None => {
-                let outcome = run::run(&wanted, &files, guest::edge(), &reveal)?;
+                let outcome = run::run(&wanted, &files, guest::edge(), &secrets::reveal)?;
                 outputs(&wanted, &outcome)
             }
         }
@@ -71,7 +71,7 @@ impl Task for Kubernetes {
 
 /// Writes the manifests into the tree of the step, beside what its input has.
 fn on_paper(wanted: &Wanted, directory: &str, files: &[File], input: Option<Tree>) -> Result<Outputs> {
-    let outcome = run::write(wanted, files, &reveal)?;
+    let outcome = run::write(wanted, files, &secrets::reveal)?;
     let mut tree = input.unwrap_or_else(Tree::scratch);
     for file in outcome.files()? {
         let path = format!("/{directory}/{}", file.name).replace("//", "/");
@@ -99,10 +99,6 @@ fn outputs(wanted: &Wanted, outcome: &Outcome) -> Result<Outputs> {
         warn!("the manifests are too long for an output");
     }
     Ok(outputs)
-}
-
-fn reveal(name: &str) -> Result<Vec<u8>> {
-    secrets::reveal(name)
 }
 
 cooperage_sdk::plugin!(Kubernetes: task);

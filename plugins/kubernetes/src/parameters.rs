@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use cooperage_sdk::secrets::Secret;
 use cooperage_sdk::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -19,9 +20,9 @@ pub struct Parameters {
     /// `kubectl proxy` offers it.
     pub server: Option<String>,
     /// The secret with a kubeconfig, for its token and its namespace. `server` must be written all the same.
-    pub kubeconfig: Option<SecretName>,
+    pub kubeconfig: Option<Secret>,
     /// The secret with the bearer token of a service account or a user.
-    pub token: Option<SecretName>,
+    pub token: Option<Secret>,
     /// The namespace of everything that names none; that of the kubeconfig, or `default`, if it is left out.
     pub namespace: Option<String>,
     /// The Deployment to update.
@@ -74,14 +75,6 @@ pub struct WorkloadName {
     pub name: String,
 }
 
-/// The name of a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SecretName {
-    /// Its name.
-    pub secret: String,
-}
-
 /// A text, or the name of the secret that has it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
@@ -89,7 +82,7 @@ pub enum Text {
     /// The text itself.
     Plain(String),
     /// Where it is.
-    Secret(SecretName),
+    Secret(Secret),
 }
 
 /// A secret of the type `kubernetes.io/dockerconfigjson`.
@@ -103,7 +96,7 @@ pub struct PullSecret {
     /// Who pulls.
     pub username: Text,
     /// The password or token.
-    pub password: SecretName,
+    pub password: Secret,
 }
 
 /// A length of time.

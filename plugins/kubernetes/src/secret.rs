@@ -3,7 +3,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use cooperage_sdk::{Error, Result};
+use cooperage_sdk::{Error, Result, secrets};
 use serde_json::{Value, json};
 
 use crate::names;
@@ -25,7 +25,7 @@ pub fn object(wanted: &PullSecret, image: Option<&str>, reveal: impl Fn(&str) ->
                 .hint("give `registry` in `pull_secret`, or `image`"));
         }
     };
-    let revealed = |name: &str| line(&reveal(name)?, name);
+    let revealed = |name: &str| line(reveal(name)?, name);
     let username = match &wanted.username {
         Text::Plain(username) => username.clone(),
         Text::Secret(name) => revealed(&name.secret)?,
@@ -61,14 +61,13 @@ fn key(registry: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// A value without the line end that files have.
-fn line(bytes: &[u8], name: &str) -> Result<String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid_input(format!("the secret {name} is no text")))?;
-    let text = text.trim_end_matches(['\r', '\n']);
+/// A value without the line end that files have; there must be one.
+fn line(bytes: Vec<u8>, name: &str) -> Result<String> {
+    let text = secrets::text(name, bytes)?;
     if text.is_empty() {
         return Err(Error::invalid_input(format!("the secret {name} is empty")));
     }
-    Ok(text.to_owned())
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use cooperage_plugin_kubernetes::edge::Clock;
 use cooperage_sdk::ErrorKind;
+use cooperage_sdk::time::Clock;
 use serde_json::{Value, json};
 use support::server::{Server, Trouble, WEB, deployed, deployment, done, status};
 use support::{Time, says, step, step_in};

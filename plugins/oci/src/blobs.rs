@@ -1,13 +1,13 @@
 //! Fetching blobs: one stream into the store, continued where it broke.
 
-use std::time::Duration;
-
 use cooperage_sdk::events::Step;
+use cooperage_sdk::names;
+use cooperage_sdk::retry::wish;
 use cooperage_sdk::{Context, Descriptor, Error, ErrorKind, Result};
 
 use crate::client::{Client, Request};
 use crate::edge::{Answer, Sink};
-use crate::{names, range, retry};
+use crate::retry;
 
 const CHUNK: u32 = 1 << 20;
 /// Broken connections in a row without a byte in between.
@@ -41,15 +41,9 @@ pub fn get(client: &Client, blob: &Descriptor) -> Result<()> {
     if client.edge().store.stat(&blob.digest)?.is_some() {
         return Ok(());
     }
-    let step = Step::new(format!("download {}", short(&blob.digest)));
+    let step = Step::new(format!("download {}", names::short(&blob.digest)));
     let what = format!("cannot fetch {} from {}", blob.digest, client.name());
     step.run(|step| transfer(client, blob, step, &what))
-}
-
-/// The beginning of a digest, for people.
-#[must_use]
-pub fn short(digest: &str) -> &str {
-    digest.strip_prefix("sha256:").and_then(|hex| hex.get(..12)).unwrap_or(digest)
 }
 
 fn transfer(client: &Client, blob: &Descriptor, step: &Step, what: &str) -> Result<()> {
@@ -62,7 +56,7 @@ fn transfer(client: &Client, blob: &Descriptor, step: &Step, what: &str) -> Resu
             Err(error) if error.kind == ErrorKind::Unavailable => {
                 vain = if done > before { 1 } else { vain + 1 };
                 broken += 1;
-                let wish = error.retry_after.map(|time| Duration::from_millis(time.into())).unwrap_or_default();
+                let wish = wish(&error).unwrap_or_default();
                 if vain == MOST_IN_VAIN || broken == MOST_BROKEN || wish > retry::PATIENCE {
                     return Err(error);
                 }
@@ -99,7 +93,7 @@ fn receive(
             *done
         }
         206 if *done > 0 => {
-            let part = answer.headers.get("content-range").and_then(range::partial);
+            let part = answer.headers.content_range();
             match part {
                 Some((first, size)) if first == *done && size.is_none_or(|size| size == blob.size) => 0,
                 _ => {
@@ -131,7 +125,7 @@ fn receive(
 }
 
 fn expect_length(answer: &Answer, size: u64, what: &str) -> Result<()> {
-    match answer.content_length() {
+    match answer.headers.content_length() {
         Some(length) if length != size => {
             Err(Error::conflict(what).because(format!("it has {length} bytes instead of {size}")))
         }

@@ -2,13 +2,13 @@
 //! of manifests and blobs.
 
 use cooperage_sdk::http::{Headers, Url};
+use cooperage_sdk::names;
 use cooperage_sdk::roles::registry::{Credential, Repository};
 use cooperage_sdk::{Error, Result};
 
 use crate::challenge;
 use crate::edge::{Answer, Edge, Exchange, Payload};
 use crate::faults::{self, Situation};
-use crate::names;
 use crate::retry::persistently;
 use crate::tokens::Tokens;
 

@@ -2,10 +2,10 @@
 //! the contract, tests from sockets and vectors.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use cooperage_sdk::events::Step;
-use cooperage_sdk::http::{Headers, Url};
+use cooperage_sdk::http::{Headers, Url, read_at_most};
+use cooperage_sdk::time::Clock;
 use cooperage_sdk::{Descriptor, Result};
 
 /// All of the outside.
@@ -66,17 +66,6 @@ pub trait Memory {
     fn get(&self, key: &str) -> Option<Vec<u8>>;
     /// Keeps a value for so many seconds; an empty one removes it.
     fn set(&self, key: &str, value: &[u8], seconds: u32);
-}
-
-/// Time.
-pub trait Clock {
-    /// Waits.
-    ///
-    /// # Errors
-    /// `cancelled` once the call is.
-    fn pause(&self, time: Duration) -> Result<()>;
-    /// Seconds since 1970.
-    fn now(&self) -> u64;
 }
 
 /// A request.
@@ -153,30 +142,11 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// The announced length of the body; none if there is none or if it is no number.
-    #[must_use]
-    pub fn content_length(&self) -> Option<u64> {
-        let text = self.headers.get("content-length")?.trim();
-        // `parse` would take a sign.
-        if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
-    }
-
     /// The body, and whether there was more than `max` bytes of it.
     ///
     /// # Errors
     /// `unavailable` if the connection breaks.
     pub fn read(&mut self, max: usize) -> Result<(Vec<u8>, bool)> {
-        let mut bytes = Vec::new();
-        loop {
-            let chunk = self.body.chunk(64 << 10)?;
-            if chunk.is_empty() {
-                return Ok((bytes, false));
-            }
-            let room = max - bytes.len();
-            bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if chunk.len() > room {
-                return Ok((bytes, true));
-            }
-        }
+        read_at_most(max, |max| self.body.chunk(max))
     }
 }

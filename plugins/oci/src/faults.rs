@@ -1,11 +1,11 @@
 //! What the contract says for each way in which a registry refuses (OCI distribution 1.1, "Error Codes"). What a
 //! registry writes is shown to the user shortened and without control characters, and never parsed beyond its codes.
 
+use cooperage_sdk::retry::milliseconds;
 use cooperage_sdk::{Error, ErrorKind};
 use serde::Deserialize;
 
 use crate::edge::Answer;
-use crate::retry;
 
 /// More of an error's body is not read.
 const LARGEST: usize = 64 << 10;
@@ -60,8 +60,8 @@ pub fn of_answer(what: &str, mut answer: Answer, situation: &Situation) -> Error
     }
     error.hint = hint(kind, code, situation);
     if kind == ErrorKind::Unavailable {
-        let asked = retry::asked(&answer.headers, situation.now);
-        error.retry_after = asked.map(|time| u32::try_from(time.as_millis()).unwrap_or(u32::MAX));
+        let asked = answer.headers.retry_after(situation.now);
+        error.retry_after = asked.map(milliseconds);
     }
     error
 }

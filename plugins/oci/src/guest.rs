@@ -1,19 +1,20 @@
 //! The outside as the contract gives it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use cooperage_sdk::content::{self, Writer};
 use cooperage_sdk::events::check_cancelled;
 use cooperage_sdk::http::{self, Request, Response, Timeouts};
+use cooperage_sdk::time::System;
 use cooperage_sdk::{Descriptor, Result, state};
 
-use crate::edge::{Answer, Body, Clock, Edge, Exchange, Http, Memory, Payload, Sink, Store};
+use crate::edge::{Answer, Body, Edge, Exchange, Http, Memory, Payload, Sink, Store};
 
 struct Guest;
 
 /// The outside of a plugin call.
 pub fn edge() -> Edge<'static> {
-    Edge { http: &Guest, store: &Guest, memory: &Guest, clock: &Guest }
+    Edge { http: &Guest, store: &Guest, memory: &Guest, clock: &System }
 }
 
 impl Http for Guest {
@@ -99,23 +100,5 @@ impl Memory for Guest {
 
     fn set(&self, key: &str, value: &[u8], seconds: u32) {
         let _ = state::set(key, value, Some(seconds));
-    }
-}
-
-impl Clock for Guest {
-    fn pause(&self, time: Duration) -> Result<()> {
-        const SLICE: Duration = Duration::from_millis(200);
-        let mut left = time;
-        while !left.is_zero() {
-            check_cancelled()?;
-            let now = left.min(SLICE);
-            std::thread::sleep(now);
-            left -= now;
-        }
-        check_cancelled()
-    }
-
-    fn now(&self) -> u64 {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
     }
 }

@@ -12,7 +12,6 @@ mod guest;
 pub mod link;
 pub mod lists;
 pub mod manifests;
-pub mod names;
 pub mod range;
 pub mod retry;
 pub mod tokens;

@@ -4,12 +4,13 @@
 use std::collections::HashSet;
 
 use cooperage_sdk::http::Url;
+use cooperage_sdk::names;
 use cooperage_sdk::{Descriptor, Error, ErrorKind, Result};
 use serde_json::Value;
 
 use crate::client::{Client, Request};
 use crate::edge::Answer;
-use crate::{link, manifests, names};
+use crate::{link, manifests};
 
 const MOST_PAGES: usize = 1000;
 const LARGEST_PAGE: usize = 8 << 20;

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
+use cooperage_sdk::names;
 use cooperage_sdk::{Context, Descriptor, Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Request};
 use crate::edge::{Answer, Payload};
-use crate::names;
 
 /// What registries accept, and so the most that is read.
 pub const LARGEST: u64 = 4 << 20;
@@ -35,7 +35,7 @@ pub fn resolve(client: &Client, reference: &str) -> Result<Descriptor> {
         _ => return Err(client.fault(&what, answer)),
     }
     let digest = digest(&answer, reference)?;
-    let size = answer.content_length().filter(|size| *size > 0);
+    let size = answer.headers.content_length().filter(|size| *size > 0);
     match (digest, media_type(&answer), size) {
         (Some(digest), Some(media_type), Some(size)) => {
             check_size(size).context(what)?;
@@ -78,7 +78,7 @@ pub fn get(client: &Client, reference: &str) -> Result<Descriptor> {
 
 fn receive(client: &Client, mut answer: Answer, reference: &str) -> Result<Descriptor> {
     let expected = digest(&answer, reference)?;
-    let announced = answer.content_length();
+    let announced = answer.headers.content_length();
     check_size(announced.unwrap_or(0))?;
     let (bytes, more) = answer.read(LARGEST as usize)?;
     check_size(bytes.len() as u64 + u64::from(more))?;

@@ -8,13 +8,15 @@ use std::rc::Rc;
 
 use cooperage_sdk::events::Step;
 use cooperage_sdk::http::Url;
+use cooperage_sdk::names;
+use cooperage_sdk::retry::wish;
 use cooperage_sdk::roles::registry::Arrival;
 use cooperage_sdk::{Descriptor, Error, ErrorKind, Result};
 
-use crate::blobs::{has, short};
+use crate::blobs::has;
 use crate::client::{Client, Request};
 use crate::edge::{Answer, Payload};
-use crate::{names, range, retry};
+use crate::{range, retry};
 
 /// Up to this size one request is cheaper than the chance to go on after a fault is worth.
 const SMALL: u64 = 8 << 20;
@@ -72,7 +74,7 @@ pub fn put(client: &Client, blob: &Descriptor, mount_from: &[String]) -> Result<
         }
         return Err(error);
     }
-    let step = Rc::new(Step::new(format!("upload {}", short(&blob.digest))));
+    let step = Rc::new(Step::new(format!("upload {}", names::short(&blob.digest))));
     let upload = Upload { client, blob, step, what };
     upload.run(session).inspect_err(|error| upload.step.fail(&error.message))?;
     Ok(Arrival::Uploaded)
@@ -289,7 +291,7 @@ impl Upload<'_> {
 
     /// Waits before another try, if there is to be one.
     fn wait(&self, error: Error, vain: u32, broken: u32) -> Result<()> {
-        let wish = std::time::Duration::from_millis(error.retry_after.unwrap_or(0).into());
+        let wish = wish(&error).unwrap_or_default();
         if vain >= MOST_IN_VAIN || broken >= MOST_BROKEN || wish > retry::PATIENCE {
             return Err(error);
         }

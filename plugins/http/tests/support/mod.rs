@@ -11,9 +11,10 @@ use std::io::{Cursor, Read};
 use std::rc::Rc;
 use std::time::Duration;
 
-use cooperage_plugin_http::edge::{Bytes, Clock, Edge, Files, Filling, Held, Material, Sink, Vault};
+use cooperage_plugin_http::edge::{Bytes, Edge, Files, Filling, Held, Material, Sink, Vault};
 use cooperage_plugin_http::parameters::Parameters;
 use cooperage_plugin_http::task::{Done, perform};
+use cooperage_sdk::time::Clock;
 use cooperage_sdk::{Error, Result};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};

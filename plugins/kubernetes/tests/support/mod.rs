@@ -14,10 +14,11 @@ pub mod types;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use cooperage_plugin_kubernetes::edge::{Clock, Edge};
+use cooperage_plugin_kubernetes::edge::Edge;
 use cooperage_plugin_kubernetes::manifests::File;
 use cooperage_plugin_kubernetes::parameters::Wanted;
 use cooperage_plugin_kubernetes::run::{self, Outcome};
+use cooperage_sdk::time::Clock;
 use cooperage_sdk::{Error, Result};
 use serde_json::{Value, json};
 use server::Server;
@@ -46,6 +47,10 @@ impl Clock for Time {
 
     fn elapsed(&self) -> Duration {
         self.start.elapsed() + self.pauses.borrow().iter().sum::<Duration>()
+    }
+
+    fn now(&self) -> u64 {
+        784_111_777
     }
 }
 

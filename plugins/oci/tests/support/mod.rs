@@ -10,9 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cooperage_plugin_oci::client::{Actions, Client};
-use cooperage_plugin_oci::edge::{Answer, Body, Clock, Edge, Exchange, Http, Memory, Payload, Sink, Store};
+use cooperage_plugin_oci::edge::{Answer, Body, Edge, Exchange, Http, Memory, Payload, Sink, Store};
 use cooperage_sdk::http::Headers;
 use cooperage_sdk::roles::registry::{Credential, Repository};
+use cooperage_sdk::time::Clock;
 use cooperage_sdk::{Descriptor, Error, Result};
 use sha2::{Digest as _, Sha256};
 
@@ -140,6 +141,10 @@ impl<H> Clock for World<H> {
     fn pause(&self, time: Duration) -> Result<()> {
         self.pauses.borrow_mut().push(time);
         Ok(())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.pauses.borrow().iter().sum()
     }
 
     fn now(&self) -> u64 {
