@@ -1,7 +1,7 @@
 //! Where the API server is, who asks it, and for which namespace: from the parameters and the values of their secrets.
 
 use cooperage_sdk::http::Url;
-use cooperage_sdk::{Error, Result};
+use cooperage_sdk::{Error, Result, secrets};
 
 use crate::kubeconfig::Kubeconfig;
 use crate::parameters::Parameters;
@@ -44,7 +44,7 @@ impl Access {
                 return Err(Error::invalid_input("there are both `token` and `kubeconfig`")
                     .hint("leave one of them out; `server` and `token` are enough"));
             }
-            Some(name) => Some(Kubeconfig::parse(&text(&reveal(&name.secret)?, &name.secret)?)?),
+            Some(name) => Some(Kubeconfig::parse(&secrets::text(&name.secret, reveal(&name.secret)?)?)?),
         };
         let url = match (server, &kubeconfig) {
             (Some(server), kubeconfig) => {
@@ -67,8 +67,8 @@ impl Access {
             }
         };
         let token = match (token, &kubeconfig) {
-            (Some(name), _) => Some(bearer(&reveal(&name.secret)?, &name.secret)?),
-            (None, Some(kubeconfig)) => Some(bearer(kubeconfig.token.as_bytes(), "kubeconfig")?),
+            (Some(name), _) => Some(bearer(&secrets::text(&name.secret, reveal(&name.secret)?)?, &name.secret)?),
+            (None, Some(kubeconfig)) => Some(bearer(&kubeconfig.token, "kubeconfig")?),
             (None, None) => None,
         };
         let own = kubeconfig.as_ref().and_then(|kubeconfig| kubeconfig.namespace.clone());
@@ -115,14 +115,8 @@ fn same_server(url: &Url, kubeconfig: &Kubeconfig) -> Result<()> {
     Err(Error::invalid_input(what).hint("write the kubeconfig's server, or give the token itself with `token`"))
 }
 
-fn text(bytes: &[u8], name: &str) -> Result<String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Error::invalid_input(format!("the secret {name} is no text")))?;
-    Ok(text.to_owned())
-}
-
-fn bearer(bytes: &[u8], name: &str) -> Result<String> {
-    let token = text(bytes, name)?;
-    let token = token.trim();
+fn bearer(text: &str, name: &str) -> Result<String> {
+    let token = text.trim();
     if token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Error::invalid_input(format!("the secret {name} is no token"))
             .hint("a token is one line without spaces, as `kubectl create token NAME` prints it"));
@@ -208,7 +202,7 @@ mod tests {
             (
                 json!({ "server": "https://c.example", "token": { "secret": "BYTES" } }),
                 ErrorKind::InvalidInput,
-                "no text",
+                "not text",
             ),
             (
                 json!({ "server": "https://c.example", "token": { "secret": "X" } }),

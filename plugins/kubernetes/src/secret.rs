@@ -146,7 +146,7 @@ mod tests {
             (
                 json!({ "registry": "r", "username": "a", "password": { "secret": "BYTES" } }),
                 ErrorKind::InvalidInput,
-                "no text",
+                "not text",
             ),
             (
                 json!({ "registry": "r", "username": "a", "password": { "secret": "X" } }),
