@@ -116,7 +116,9 @@ fn dockerfiles_that_are_not_to_be_copied() {
         (PLAIN, "leaves the Dockerfile out, and only the classic builder", "no file of the context"),
     ] {
         machine.write("app/.dockerignore", "left\nDockerfile\n.dockerignore\n");
-        let build = |args: &[&str], said: &str| drop(build_by(plugin, &machine, "app", args, 0).says(&[said]));
+        let build = |args: &[&str], said: &str| {
+            build_by(plugin, &machine, "app", args, 0).says(&[said]);
+        };
         build(&["-t", "hidden:1"], hidden);
         machine.write("app/.dockerignore", "left\n");
         build(&["--set", inline, "-t", "inline:1"], elsewhere);

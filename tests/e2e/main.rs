@@ -17,6 +17,7 @@ mod ftp;
 mod git;
 mod http;
 mod kubernetes;
+mod lock;
 mod outputs;
 mod plugin;
 mod registry;

@@ -17,7 +17,7 @@ use crate::commands;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::error::{Exit, Failure};
-use crate::plugins::Plugins;
+use crate::plugins::{Declared, Plugins};
 use crate::progress;
 
 /// Address space, not memory: only what is touched is taken.
@@ -177,7 +177,7 @@ impl App {
 
     /// Plugins, registries and progress for one command.
     pub(crate) fn session(&self, progress: ProgressMode, pull: PullMode) -> Result<Session, Failure> {
-        self.session_with(progress::reporter(progress), pull, BTreeMap::new(), Routing::default())
+        self.session_with(progress::reporter(progress), pull, Declared::default(), Routing::default())
     }
 
     /// The same with plugins and routes of a flow file before the user's own.
@@ -185,14 +185,14 @@ impl App {
         &self,
         reporter: Reporter,
         pull: PullMode,
-        plugins: BTreeMap<String, crate::config::PluginConfig>,
+        declared: Declared,
         routing: Routing,
     ) -> Result<Session, Failure> {
         let store = self.leased_store()?.clone();
         let routing = self.routing(routing);
         let http = self.http(&routing)?;
         let credentials = Arc::new(self.credentials());
-        let plugins = Arc::new(Plugins::new(self, plugins, http, credentials.clone(), reporter.clone())?);
+        let plugins = Arc::new(Plugins::new(self, declared, http, credentials.clone(), reporter.clone())?);
         let policy = match pull {
             PullMode::Missing => PullPolicy::Missing,
             PullMode::Always => PullPolicy::Always,

@@ -1,5 +1,6 @@
 //! What can be typed. Raw values only: nothing here opens a file or asks a registry.
 
+mod plugin;
 mod run;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use plugin::Plugin;
 pub(crate) use run::Run;
 
 /// Builds container images with sandboxed WebAssembly plugins.
@@ -284,31 +286,6 @@ pub(crate) enum Image {
         /// Remove the caches of builds too
         #[arg(long)]
         cache: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Plugin {
-    /// List the plugins that need no download
-    Ls(Listing),
-    /// Show what a plugin is, asks for and takes, without running its roles
-    Inspect {
-        /// Bundled name, file or reference
-        plugin: String,
-        #[command(flatten)]
-        listing: Listing,
-    },
-    /// Send a component to a registry as a plugin artifact
-    Push {
-        /// The component, as a path or file:PATH
-        file: PathBuf,
-        /// Name at the registry, as HOST/NAME:VERSION
-        reference: String,
-    },
-    /// Bring a plugin from a registry into the plugin cache
-    Pull {
-        /// Reference
-        reference: String,
     },
 }
 

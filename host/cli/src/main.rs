@@ -11,6 +11,7 @@ mod environment;
 mod error;
 mod evaluation;
 mod flow_steps;
+mod lock;
 mod output;
 mod plugins;
 mod progress;

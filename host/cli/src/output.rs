@@ -1,6 +1,7 @@
 //! Prints listings: aligned columns for people, JSON for programs. Standard output has nothing else.
 
 use std::io::Write;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -49,4 +50,24 @@ fn write(text: &str) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Where a file lies or would lie.
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes a file in one step: a device or a pipe is written to, anything else is replaced.
+pub(crate) fn whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return std::fs::write(path, bytes);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory_of(path).join(format!(".{name}.{}", std::process::id()));
+    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // It may never have come into being.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
 }

@@ -1,6 +1,6 @@
 //! The plugins of one command: finds, compiles and grants them when they are first called.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -22,6 +22,7 @@ use crate::app::{App, own_path};
 use crate::bundle;
 use crate::config::PluginConfig;
 use crate::error::{Exit, Failure};
+use crate::lock::LockFile;
 use crate::sources;
 
 const BUNDLE: Bundle = Bundle { index: bundle::INDEX.as_bytes(), blobs: bundle::BLOBS };
@@ -36,6 +37,14 @@ pub(crate) struct Ready {
     context: CallContext,
 }
 
+/// The plugins that a flow file declares.
+#[derive(Default)]
+pub(crate) struct Declared {
+    pub(crate) plugins: BTreeMap<String, PluginConfig>,
+    /// What says which bytes they are.
+    pub(crate) lock: Option<LockFile>,
+}
+
 /// All plugins within reach.
 pub(crate) struct Plugins {
     engine: OnceLock<Engine>,
@@ -43,6 +52,10 @@ pub(crate) struct Plugins {
     sources: Sources,
     /// Plugins that the user named, in a flow file or the configuration.
     named: BTreeMap<String, PluginConfig>,
+    /// Names that only the configuration has: it is the user's own, so that no lock holds them.
+    unlocked: BTreeSet<String>,
+    /// The lock of the flow file.
+    lock: Option<LockFile>,
     ready: Mutex<HashMap<String, Ready>>,
     registries: OnceLock<RegistryService>,
     store: Store,
@@ -63,16 +76,21 @@ fn services(app: &App) -> BTreeMap<String, PathBuf> {
 }
 
 impl Plugins {
-    /// Opens nothing yet. `named` come before the user's own configuration.
+    /// Opens nothing yet. What is declared comes before the user's own configuration.
     pub(crate) fn new(
         app: &App,
-        mut named: BTreeMap<String, PluginConfig>,
+        declared: Declared,
         http: http::Client,
         credentials: Arc<Credentials>,
         reporter: Reporter,
     ) -> Result<Self, Failure> {
+        let Declared { plugins: mut named, lock } = declared;
+        let mut unlocked = BTreeSet::new();
         for (name, plugin) in &app.config.plugins {
-            named.entry(name.clone()).or_insert_with(|| plugin.clone());
+            named.entry(name.clone()).or_insert_with(|| {
+                unlocked.insert(name.clone());
+                plugin.clone()
+            });
         }
         let cache = app.environment.cache_directory();
         let config = Config {
@@ -97,6 +115,8 @@ impl Plugins {
             config,
             sources,
             named,
+            unlocked,
+            lock,
             ready: Mutex::default(),
             registries: OnceLock::new(),
             store: app.leased_store()?.clone(),
@@ -139,9 +159,26 @@ impl Plugins {
 
     /// The component behind a name or reference.
     pub(crate) async fn fetch(&self, reference: &str, refresh: bool) -> Result<Artifact, Failure> {
-        let reference = self.named.get(reference).map_or(reference, |plugin| &plugin.from);
-        let parsed: PluginReference = reference.parse().map_err(artifact_failure)?;
+        let parsed: PluginReference = match self.locked(reference) {
+            Some((lock, config)) => lock.reference(reference, &config)?,
+            None => {
+                let from = self.named.get(reference).map_or(reference, |plugin| &plugin.from);
+                from.parse().map_err(artifact_failure)?
+            }
+        };
         self.sources.load(&parsed, refresh).await.map_err(artifact_failure)
+    }
+
+    /// The lock that holds for a plugin of the flow file, and what that says of the plugin.
+    fn locked(&self, reference: &str) -> Option<(&LockFile, PluginConfig)> {
+        let lock = self.lock.as_ref()?;
+        let config = match self.named.get(reference) {
+            Some(_) if self.unlocked.contains(reference) => return None,
+            Some(config) => config.clone(),
+            None => PluginConfig { from: reference.to_owned(), allow: serde_json::Map::new() },
+        };
+        let bundled = matches!(config.from.parse(), Ok(PluginReference::Bundled(_)));
+        (!bundled).then_some((lock, config))
     }
 
     /// Loads a plugin without asking what it may do.
@@ -151,7 +188,12 @@ impl Plugins {
             !self.named.contains_key(reference) && matches!(reference.parse(), Ok(PluginReference::Bundled(_)));
         let trust = if bundled { Trust::Bundled } else { Trust::Stranger };
         let wasm = Wasm::Bytes(artifact.component.to_vec().into());
-        self.engine()?.load(reference, wasm, trust).await.map_err(|error| load_failure(reference, error))
+        let loaded = self.engine()?.load(reference, wasm, trust).await;
+        let plugin = loaded.map_err(|error| load_failure(reference, error))?;
+        if let Some((lock, config)) = self.locked(reference) {
+            lock.check(reference, &config, &artifact, &plugin)?;
+        }
+        Ok(plugin)
     }
 
     /// Loads bytes that are not a plugin of this user yet.
@@ -169,12 +211,7 @@ impl Plugins {
         }
         let plugin = self.inspect(reference).await?;
         let allowed = self.allowed(reference)?;
-        let ungranted = plugin.ungranted(&allowed);
-        if !ungranted.is_empty() {
-            let message = format!("the plugin {reference} asks for what it was not granted");
-            let failure = Failure::new(Exit::Refused, message);
-            return Err(ungranted.iter().fold(failure, |failure, one| failure.cause(one.to_string())));
-        }
+        all_granted(reference, &plugin, &allowed)?;
         let mut context = CallContext::new(self.store.clone());
         context.reporter = self.reporter.clone();
         context.grants = plugin.grants(&allowed);
@@ -191,10 +228,7 @@ impl Plugins {
     /// What the user allows a plugin: bundled ones what they ask for, others what is written down.
     fn allowed(&self, reference: &str) -> Result<Scopes, Failure> {
         if let Some(plugin) = self.named.get(reference) {
-            let map = plugin.allow.clone().into_iter().collect();
-            return Scopes::allow(&map).map_err(|error| {
-                Failure::usage(format!("what the plugin {reference} is allowed cannot be read: {error}"))
-            });
+            return scopes(reference, plugin);
         }
         match reference.parse() {
             Ok(PluginReference::Bundled(_)) => Ok(Scopes::everything()),
@@ -222,6 +256,26 @@ impl Plugins {
     ) -> Result<TaskOutputs, CallError> {
         task.plugin.run_task(&task.in_build(build), request).await
     }
+}
+
+/// Refuses a plugin that asks for more than it is allowed, with the lines that would allow it.
+pub(crate) fn check_grants(name: &str, plugin: &Plugin, config: &PluginConfig) -> Result<(), Failure> {
+    all_granted(name, plugin, &scopes(name, config)?)
+}
+
+fn all_granted(name: &str, plugin: &Plugin, allowed: &Scopes) -> Result<(), Failure> {
+    let ungranted = plugin.ungranted(allowed);
+    if ungranted.is_empty() {
+        return Ok(());
+    }
+    let failure = Failure::new(Exit::Refused, format!("the plugin {name} asks for what it was not granted"));
+    Err(ungranted.iter().fold(failure, |failure, one| failure.cause(one.to_string())))
+}
+
+fn scopes(name: &str, config: &PluginConfig) -> Result<Scopes, Failure> {
+    let map = config.allow.clone().into_iter().collect();
+    Scopes::allow(&map)
+        .map_err(|error| Failure::usage(format!("what the plugin {name} is allowed cannot be read: {error}")))
 }
 
 impl Plugins {

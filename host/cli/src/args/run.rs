@@ -20,6 +20,9 @@ pub(crate) struct Run {
     /// parameters, files and predecessors are the same, are not run again
     #[arg(long, visible_alias = "from-last")]
     pub(crate) resume: bool,
+    /// Refuse to run if cooperage.lock lacks a plugin or would change
+    #[arg(long)]
+    pub(crate) locked: bool,
     /// Report to write, as junit=FILE or json=FILE; may be repeated
     #[arg(long, value_name = "KIND=FILE")]
     pub(crate) report: Vec<String>,

@@ -27,7 +27,7 @@ pub(crate) fn run(app: &App, arguments: &args::Build) -> Result<(), Failure> {
     let request = Request::resolve(app, arguments)?;
     let mode = if arguments.quiet { ProgressMode::Quiet } else { arguments.evaluation.progress };
     let reporter = progress::reporter(mode).without(&request.secrets);
-    let session = app.session_with(reporter, arguments.evaluation.pull, BTreeMap::new(), Default::default())?;
+    let session = app.session_with(reporter, arguments.evaluation.pull, Default::default(), Default::default())?;
     let contexts = request.contexts.clone();
     let options = evaluation::options(app, &session, &arguments.evaluation, contexts, request.secrets.clone())?;
     let build = Build::new(options);

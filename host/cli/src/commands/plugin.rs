@@ -1,5 +1,8 @@
 //! `coop plugin`: what plugins there are, what they ask for, and how they travel.
 
+mod declared;
+mod edit;
+
 use std::path::Path;
 
 use cooperage_engine::Plugin as Loaded;
@@ -16,6 +19,10 @@ pub(crate) fn run(app: &App, command: &Plugin) -> Result<(), Failure> {
     match command {
         Plugin::Ls(listing) => list(app, listing),
         Plugin::Inspect { plugin, listing } => inspect(app, plugin, listing),
+        Plugin::Add { name, from, grant, allow, file } => declared::add(app, (name, from), *grant, allow, &file.file),
+        Plugin::Update { name, force, file } => declared::update(app, name, *force, &file.file),
+        Plugin::Rm { name, file } => declared::remove(name, &file.file),
+        Plugin::Verify { name, file } => declared::verify(app, name, &file.file),
         Plugin::Push { file, reference } => push(app, file, reference),
         Plugin::Pull { reference } => pull(app, reference),
     }

@@ -23,7 +23,9 @@ use crate::config::PluginConfig;
 use crate::error::{Exit, Failure};
 use crate::evaluation::{self, pair};
 use crate::flow_steps::{FromLines, Steps};
+use crate::lock::{LockFile, Mode};
 use crate::output;
+use crate::plugins::Declared;
 use crate::progress::{self, elapsed};
 
 use journal::Files;
@@ -34,14 +36,19 @@ const POLL: Duration = Duration::from_millis(50);
 
 pub(crate) fn run(app: &App, arguments: &args::Run) -> Result<(), Failure> {
     let project = project_of(&arguments.file)?;
-    let file = read(app, arguments)?;
+    let file = read(app, &arguments.file, &arguments.var)?;
     let plan = plan(&file, &project, &arguments.target)?;
     plan.check_outputs(&outputs::Bundled::new(app, &file)).map_err(|report| wrong(&report.to_string()))?;
     let reports = Reports::read(&arguments.report)?;
     let secrets = evaluation::secrets(app, &arguments.evaluation.secret)?;
     let reporter = progress::reporter(arguments.evaluation.progress).without(&secrets);
-    let named = plugins(&file);
-    let session = app.session_with(reporter.clone(), arguments.evaluation.pull, named, routing(&file)?)?;
+    let mode = match () {
+        () if arguments.locked => Mode::Refuse,
+        () if arguments.dry_run => Mode::Look,
+        () => Mode::Add,
+    };
+    let declared = Declared { plugins: plugins(&file), lock: Some(LockFile::open(&project, mode)?) };
+    let session = app.session_with(reporter.clone(), arguments.evaluation.pull, declared, routing(&file)?)?;
     let journal = journal(app, arguments, &secrets, &reporter)?;
     let options = evaluation::options(app, &session, &arguments.evaluation, BTreeMap::new(), secrets.clone())?;
     let skip_push = file.images.iter().filter(|image| image.push.skip).map(|image| image.name.value.clone()).collect();
@@ -134,19 +141,19 @@ impl Observer for Told {
 }
 
 /// The directory whose files a flow works on: that of the flow file.
-fn project_of(file: &Path) -> Result<PathBuf, Failure> {
+pub(super) fn project_of(file: &Path) -> Result<PathBuf, Failure> {
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     evaluation::directory(directory)
 }
 
-fn read(app: &App, arguments: &args::Run) -> Result<FlowFile, Failure> {
-    let path = &arguments.file;
+/// Reads a flow file. What is given are variables, `NAME=VALUE`, and come before those of the environment.
+pub(super) fn read(app: &App, path: &Path, given: &[String]) -> Result<FlowFile, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(format!("the flow file {} cannot be read: {error}", path.display()))
             .hint("name another with --file")
     })?;
     let mut variables = app.environment.variables().clone();
-    for text in &arguments.var {
+    for text in given {
         let (name, value) = pair(text, "variable")?;
         variables.insert(name.to_owned(), value.to_owned());
     }
@@ -178,7 +185,7 @@ fn plan(file: &FlowFile, project: &Path, targets: &[String]) -> Result<Plan, Fai
     plan.select(targets).map_err(|error| Failure::usage(error.to_string()))
 }
 
-fn plugins(file: &FlowFile) -> BTreeMap<String, PluginConfig> {
+pub(super) fn plugins(file: &FlowFile) -> BTreeMap<String, PluginConfig> {
     let plugin = |plugin: &cooperage_flow::Plugin| {
         let config = PluginConfig { from: plugin.from.value.clone(), allow: plugin.allow.clone() };
         (plugin.name.value.clone(), config)

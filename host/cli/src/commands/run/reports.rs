@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::junit;
 use crate::error::{Exit, Failure};
+use crate::output;
 
 /// How a report looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Reports {
                 other => return wrong(format!("there is no kind {other:?}")),
             };
             let path = PathBuf::from(path);
-            if path.is_dir() || !directory_of(&path).is_dir() {
+            if path.is_dir() || !output::directory_of(&path).is_dir() {
                 return wrong(format!("{} is not a file in a directory that is there", path.display()));
             }
             Ok((kind, path))
@@ -67,7 +68,7 @@ impl Reports {
                 Kind::Junit => junit::render(run),
                 Kind::Json => json_report(run),
             };
-            let written = whole(path, text.as_bytes()).map_err(|error| {
+            let written = output::whole(path, text.as_bytes()).map_err(|error| {
                 Failure::new(Exit::Environment, format!("the report {} cannot be written: {error}", path.display()))
             });
             first = first.and(written);
@@ -94,25 +95,6 @@ pub(super) fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// A device or a pipe is written to, anything else is replaced.
-fn whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return std::fs::write(path, bytes);
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory_of(path).join(format!(".{name}.{}", std::process::id()));
-    let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // It may never have come into being.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,9 +114,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("report");
         std::fs::write(&path, "a much longer text than the new one").unwrap();
-        whole(&path, b"new").unwrap();
+        output::whole(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-        whole(Path::new("/dev/null"), b"new").unwrap();
+        output::whole(Path::new("/dev/null"), b"new").unwrap();
     }
 }

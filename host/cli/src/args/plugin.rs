@@ -1,0 +1,79 @@
+//! `coop plugin`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Listing;
+
+/// The flow file that declares plugins.
+#[derive(Debug, Args)]
+pub(crate) struct FlowFile {
+    /// Flow file
+    #[arg(short, long, value_name = "FILE", default_value = "cooperage.yaml")]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// List the plugins that need no download
+    Ls(Listing),
+    /// Show what a plugin is, asks for and takes, without running its roles
+    Inspect {
+        /// Bundled name, file or reference
+        plugin: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Declare a plugin in the flow file, and lock it
+    Add {
+        /// Its name in `uses`
+        name: String,
+        /// Where it comes from: oci://HOST/NAME:TAG, file:PATH or layout:DIRECTORY
+        from: String,
+        /// Allow it what it asks for
+        #[arg(long)]
+        grant: bool,
+        /// Allow it something, as CLASS=JSON; may be repeated
+        #[arg(long, value_name = "CLASS=JSON", conflicts_with = "grant")]
+        allow: Vec<String>,
+        #[command(flatten)]
+        file: FlowFile,
+    },
+    /// Look for newer plugins behind the tags of the flow file, and lock them
+    Update {
+        /// Which plugins [default: all that the flow file declares]
+        name: Vec<String>,
+        /// Also take an older version, or other content under the same version
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        file: FlowFile,
+    },
+    /// Take a plugin out of the flow file and its lock
+    Rm {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        file: FlowFile,
+    },
+    /// Hold the plugins of the flow file against its lock
+    Verify {
+        /// Which plugins [default: all that the flow file declares]
+        name: Vec<String>,
+        #[command(flatten)]
+        file: FlowFile,
+    },
+    /// Send a component to a registry as a plugin artifact
+    Push {
+        /// The component, as a path or file:PATH
+        file: PathBuf,
+        /// Name at the registry, as HOST/NAME:VERSION
+        reference: String,
+    },
+    /// Bring a plugin from a registry into the plugin cache
+    Pull {
+        /// Reference
+        reference: String,
+    },
+}
