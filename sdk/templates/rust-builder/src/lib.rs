@@ -1,6 +1,7 @@
 //! Packs a directory of web pages into an image that has nothing else.
 
 use std::collections::BTreeMap;
+use std::slice;
 
 use cooperage_sdk::prelude::*;
 use cooperage_sdk::trees::{CopyOptions, FileKind, Origin, Selection};
@@ -64,7 +65,7 @@ impl Builder for Pages {
         let config = json!({ "config": { "WorkingDir": to, "Labels": labels } }).to_string();
         let image = |platform| {
             let options = CopyOptions::default();
-            let tree = Tree::scratch().copy(&context, &[pages.clone()], &format!("{to}/"), &options, &origin);
+            let tree = Tree::scratch().copy(&context, slice::from_ref(pages), &format!("{to}/"), &options, &origin);
             Image { tree, platform, config: config.clone(), annotations: Vec::new() }
         };
         Ok(request.platforms.into_iter().map(image).collect())

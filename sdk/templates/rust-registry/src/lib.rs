@@ -84,12 +84,14 @@ impl Entry {
 
 fn index(repository: &Repository) -> Result<Index> {
     let bytes = get(repository, "index.json")?.bytes(LARGEST)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Error::conflict(format!("index.json of {} is no image index", repository.name)).because(error.to_string()))
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Error::conflict(format!("index.json of {} is no image index", repository.name)).because(error.to_string())
+    })
 }
 
 fn tagged(repository: &Repository, tag: &str) -> Result<Descriptor> {
-    let found = index(repository)?.manifests.into_iter().find(|entry| entry.annotations.get(TAG).is_some_and(|t| t == tag));
+    let found =
+        index(repository)?.manifests.into_iter().find(|entry| entry.annotations.get(TAG).is_some_and(|t| t == tag));
     let Some(Entry { media_type, digest, size, .. }) = found else {
         return Err(Error::not_found(format!("{} has no tag {tag}", repository.name)));
     };
@@ -125,7 +127,9 @@ fn get(repository: &Repository, path: &str) -> Result<Response> {
     let response = Request::get(&url)?.send()?;
     let fault = match response.status {
         200 => return Ok(response),
-        404 | 410 => Error::not_found(format!("there is no {url}")).hint("the option `root` says where the layouts are"),
+        404 | 410 => {
+            Error::not_found(format!("there is no {url}")).hint("the option `root` says where the layouts are")
+        }
         401 => Error::unauthenticated(format!("{url} needs credentials, which this plugin does not send")),
         403 => Error::denied(format!("the server refuses {url}")),
         status => Error::unavailable(format!("the server answers {status} to {url}")),
