@@ -24,6 +24,7 @@ mod sockets;
 mod state;
 #[cfg(test)]
 mod testing;
+pub mod trust;
 
 pub use call::{CallContext, CallError};
 pub use compile::child::{COMPILE_ARGUMENT, CompileError, compile_child};

@@ -1,0 +1,54 @@
+//! Patterns of references and names: `*` stands for any characters but `/`, `**` for any. The work grows with the
+//! product of the lengths, whatever the pattern: a rule that refuses must not be missed because matching takes
+//! too long.
+
+/// Whether a text fits a pattern.
+pub(super) fn fits(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    // `reached[i]`: the part of the pattern that was read so far fits the first `i` bytes of the text.
+    let mut reached = vec![false; text.len() + 1];
+    reached[0] = true;
+    let mut rest = pattern;
+    while let Some((first, tail)) = rest.split_first() {
+        let across = *first == b'*' && tail.first() == Some(&b'*');
+        if *first == b'*' {
+            for i in 0..text.len() {
+                reached[i + 1] |= reached[i] && (across || text[i] != b'/');
+            }
+        } else {
+            for i in (0..text.len()).rev() {
+                reached[i + 1] = reached[i] && text[i] == *first;
+            }
+            reached[0] = false;
+        }
+        rest = if across { &tail[1..] } else { tail };
+    }
+    reached[text.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stop_at_slashes_and_pairs_do_not() {
+        for (pattern, text, expected) in [
+            ("registry.example/acme/**", "registry.example/acme/tools/chat", true),
+            ("registry.example/acme/**", "registry.example/acmes/chat", false),
+            ("registry.example/acme/*", "registry.example/acme/tools/chat", false),
+            ("*@acme.example", "anna@acme.example", true),
+            ("*@acme.example", "anna@acme.example.evil.example", false),
+            ("https://ci.example/*/x@refs/**", "https://ci.example/a/x@refs/tags/v1", true),
+            ("**", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("a", "a", true),
+            ("a*b*c", "axxbc", true),
+            ("***", "a/b", true),
+            ("a", "ab", false),
+        ] {
+            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+        }
+        assert!(!fits(&"*a".repeat(500), &("a".repeat(4000) + "b")));
+    }
+}
