@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::plugin::component;
 use crate::support::registry::Registry;
-use crate::support::{Machine, have};
+use crate::support::{Machine, have, tool};
 
 const LOCK: &str = "cooperage.lock";
 const ALLOW: &str = r#"{ run: true, sources: ["**"] }"#;
@@ -87,8 +87,26 @@ fn a_plugin_stays_what_it_is_until_it_is_updated() {
     prints(&other, &["plugin", "update"], "theirs 1.0.0 -> 1.1.0");
     prints(&other, &["plugin", "update", "theirs"], "theirs 1.1.0 is up to date");
     other.ok(&["run", "--locked"]);
+    let layout = machine.path("layout").display().to_string();
+    prints(&machine, &["plugin", "save", "--output", &layout], "theirs sha256:");
     drop(registry);
     other.ok(&["run", "--locked"]);
+
+    // On a machine that never had a network.
+    let far = Machine::new().with_own_cache();
+    for file in ["cooperage.yaml", "Dockerfile", "file"] {
+        far.write(file, machine.read(file));
+    }
+    far.write(LOCK, machine.read(LOCK));
+    far.fails(&["run", "--locked"], 4);
+    prints(&far, &["plugin", "load", &layout], &format!("oci://{name}"));
+    far.ok(&["run", "--locked"]);
+    prints(&far, &["plugin", "verify"], "theirs  1.0.0    right");
+    if have(&["skopeo"]) {
+        let inspect = ["inspect", "--raw", &format!("oci:{layout}:{name}")].map(str::to_owned);
+        assert_eq!(tool("skopeo", inspect).json()["layers"][0]["mediaType"], "application/wasm");
+    }
+    far.fails(&["plugin", "load", &machine.path("none").display().to_string()], 2);
     machine.ok(&["run", "--locked"]);
 }
 

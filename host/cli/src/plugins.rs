@@ -43,6 +43,8 @@ pub(crate) struct Declared {
     pub(crate) plugins: BTreeMap<String, PluginConfig>,
     /// What says which bytes they are.
     pub(crate) lock: Option<LockFile>,
+    /// The directory of the flow file; without one it is the current directory.
+    pub(crate) project: Option<PathBuf>,
 }
 
 /// All plugins within reach.
@@ -84,7 +86,8 @@ impl Plugins {
         credentials: Arc<Credentials>,
         reporter: Reporter,
     ) -> Result<Self, Failure> {
-        let Declared { plugins: mut named, lock } = declared;
+        let Declared { plugins: mut named, lock, project } = declared;
+        let project = project.or_else(|| std::env::current_dir().ok()).unwrap_or_else(|| app.root.clone());
         let mut unlocked = BTreeSet::new();
         for (name, plugin) in &app.config.plugins {
             named.entry(name.clone()).or_insert_with(|| {
@@ -122,7 +125,7 @@ impl Plugins {
             store: app.leased_store()?.clone(),
             reporter,
             cancel: app.cancel.clone(),
-            project: app.root.display().to_string(),
+            project: project.display().to_string(),
             builder: app.config.builder().to_owned(),
             serving: app.config.sources.clone(),
         })
@@ -152,9 +155,9 @@ impl Plugins {
         Ok(names)
     }
 
-    /// The client that moves plugin artifacts.
-    pub(crate) fn remote(&self) -> &Remote {
-        &self.sources.remote
+    /// Where plugins come from.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// The component behind a name or reference.

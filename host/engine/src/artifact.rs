@@ -1,6 +1,7 @@
 //! Plugins as artifacts: how they are named, packed, described, kept in registries and layouts, fetched and cached.
 //! Knows nothing of what a component does: it is never run here.
 
+mod carry;
 mod error;
 mod layout;
 mod pack;

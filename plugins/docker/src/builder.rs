@@ -17,7 +17,8 @@ use crate::{guest, image};
 pub fn build(request: &BuildRequest<Parameters>) -> Result<Vec<Image>> {
     let engine = Engine::connect(guest::edge())?;
     let BuildRequest { parameters, arguments, labels, epoch, .. } = request;
-    let work = Work::prepare(&engine, Order { parameters, arguments, labels, epoch: *epoch })?;
+    let no_cache = parameters.no_cache || request.no_cache();
+    let work = Work::prepare(&engine, Order { parameters, arguments, labels, epoch: *epoch, no_cache })?;
     request.platforms.iter().map(|platform| one(&engine, &work, request, platform)).collect()
 }
 

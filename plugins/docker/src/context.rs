@@ -174,11 +174,12 @@ fn selection(include: Vec<String>, exclude: Vec<String>) -> Selection {
 }
 
 fn read(tree: &Tree, name: &str) -> Result<Option<String>> {
-    match tree.read_file(&format!("/{name}"), LARGEST) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    let path = format!("/{name}");
+    // Where the context comes from may be what is not found; that is another thing than a file that it lacks.
+    if tree.stat(&path, true)?.is_none() {
+        return Ok(None);
     }
+    Ok(Some(String::from_utf8_lossy(&tree.read_file(&path, LARGEST)?).into_owned()))
 }
 
 /// Lines that say something: a comment has its `#` at the very beginning.

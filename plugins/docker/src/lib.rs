@@ -93,7 +93,8 @@ impl Task for Docker {
         }
         let mut outputs = Outputs::new();
         if let Some(parameters) = build {
-            let order = work::Order { parameters, arguments: &[], labels: &[], epoch: None };
+            let order =
+                work::Order { parameters, arguments: &[], labels: &[], epoch: None, no_cache: parameters.no_cache };
             let own = Platform {
                 os: engine.traits().os.clone(),
                 architecture: engine.traits().architecture.clone(),

@@ -36,6 +36,8 @@ pub struct Order<'a> {
     pub labels: &'a [(String, String)],
     /// SOURCE_DATE_EPOCH.
     pub epoch: Option<u64>,
+    /// Run every step, whatever the engine has from earlier builds.
+    pub no_cache: bool,
 }
 
 /// An order that an engine has taken.
@@ -164,6 +166,7 @@ impl<'a> Work<'a> {
             arguments: self.order.arguments,
             labels: self.order.labels,
             epoch: self.order.epoch,
+            no_cache: self.order.no_cache,
             tags,
             credentials: &self.credentials,
             pull,

@@ -139,10 +139,10 @@ impl Backend for Host {
     }
 
     fn read(&mut self, tree: &Rc<Tree>, path: &str, max: u64) -> Result<Option<Vec<u8>>, Fault> {
-        match tree.read_file(path, max) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(from_error(error)),
+        // Where a tree comes from may be what is not found; that is another thing than a file that it lacks.
+        match tree.stat(path, true).map_err(from_error)? {
+            Some(_) => tree.read_file(path, max).map(Some).map_err(from_error),
+            None => Ok(None),
         }
     }
 

@@ -64,6 +64,21 @@ pub(crate) enum Plugin {
         #[command(flatten)]
         file: FlowFile,
     },
+    /// Write the locked plugins of the flow file into an OCI layout, for machines without a network
+    Save {
+        /// Which plugins [default: all that come from registries]
+        name: Vec<String>,
+        /// Directory of the layout; what is in it stays
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+        #[command(flatten)]
+        file: FlowFile,
+    },
+    /// Bring the plugins of such a layout into the plugin cache
+    Load {
+        /// Directory of the layout
+        directory: PathBuf,
+    },
     /// Send a component to a registry as a plugin artifact
     Push {
         /// The component, as a path or file:PATH

@@ -23,6 +23,8 @@ pub(crate) fn run(app: &App, command: &Plugin) -> Result<(), Failure> {
         Plugin::Update { name, force, file } => declared::update(app, name, *force, &file.file),
         Plugin::Rm { name, file } => declared::remove(name, &file.file),
         Plugin::Verify { name, file } => declared::verify(app, name, &file.file),
+        Plugin::Save { name, output, file } => declared::save(app, name, output, &file.file),
+        Plugin::Load { directory } => load(app, directory),
         Plugin::Push { file, reference } => push(app, file, reference),
         Plugin::Pull { reference } => pull(app, reference),
     }
@@ -123,9 +125,15 @@ fn push(app: &App, file: &Path, reference: &str) -> Result<(), Failure> {
         let epoch = app.environment.epoch().map_err(Failure::usage)?.unwrap_or(0);
         let options = PackOptions { name: description.name.clone(), epoch, target: None, annotations };
         let packed = pack(component.into(), &options).map_err(artifact_failure)?;
-        session.plugins.remote().push(&to, &packed).await.map_err(artifact_failure)
+        session.plugins.sources().remote.push(&to, &packed).await.map_err(artifact_failure)
     })?;
     output::line(&format!("oci://{to}@{digest}"))
+}
+
+fn load(app: &App, directory: &Path) -> Result<(), Failure> {
+    let session = app.session(ProgressMode::Quiet, PullMode::Missing)?;
+    let restored = session.plugins.sources().restore(directory).map_err(artifact_failure)?;
+    restored.iter().try_for_each(|reference| output::line(&format!("oci://{reference}")))
 }
 
 fn pull(app: &App, reference: &str) -> Result<(), Failure> {

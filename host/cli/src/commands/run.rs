@@ -47,7 +47,8 @@ pub(crate) fn run(app: &App, arguments: &args::Run) -> Result<(), Failure> {
         () if arguments.dry_run => Mode::Look,
         () => Mode::Add,
     };
-    let declared = Declared { plugins: plugins(&file), lock: Some(LockFile::open(&project, mode)?) };
+    let lock = Some(LockFile::open(&project, mode)?);
+    let declared = Declared { plugins: plugins(&file), lock, project: Some(project.clone()) };
     let session = app.session_with(reporter.clone(), arguments.evaluation.pull, declared, routing(&file)?)?;
     let journal = journal(app, arguments, &secrets, &reporter)?;
     let options = evaluation::options(app, &session, &arguments.evaluation, BTreeMap::new(), secrets.clone())?;

@@ -77,12 +77,24 @@ pub fn read_layout(directory: &Path, name: Option<&str>, limit: u64) -> Result<A
     };
     let entry = entry.ok_or_else(|| Error::NotFound(format!("{shown} has no entry `{}`", name.unwrap_or_default())))?;
     let what = format!("{shown}:{}", name.unwrap_or("the only entry"));
-    let blob = |digest: &Digest, limit| read_limited(&directory.join("blobs/sha256").join(digest.hex()), limit);
-    let manifest = blob(&entry.digest, LARGEST_MANIFEST)?;
+    let manifest = blob(directory, &entry.digest, LARGEST_MANIFEST)?;
     Error::verify(|| format!("the manifest of {what}"), &entry.digest, &manifest)?;
     let layer = read_manifest(&manifest, &what, limit)?;
-    let component = blob(&layer.descriptor.digest, limit)?;
+    let component = blob(directory, &layer.descriptor.digest, limit)?;
     layer.accept(component.into(), entry.digest, what)
+}
+
+/// What each entry of a layout directory is called, with the digest of its manifest; unnamed ones are left out.
+pub(super) fn entries(directory: &Path) -> Result<Vec<(String, Digest)>, Error> {
+    let path = directory.join("index.json");
+    let index = read_index(&read_limited(&path, LARGEST_MANIFEST)?, &path.display().to_string())?;
+    let named = |entry: Descriptor| Some((entry.annotations.get(REF_NAME)?.clone(), entry.digest));
+    Ok(index.manifests.into_iter().filter_map(named).collect())
+}
+
+/// A blob of a layout directory of at most `limit` bytes. The caller checks it.
+pub(super) fn blob(directory: &Path, digest: &Digest, limit: u64) -> Result<Vec<u8>, Error> {
+    read_limited(&directory.join("blobs/sha256").join(digest.hex()), limit)
 }
 
 /// Writes a plugin as an OCI layout directory, beside the plugins that are in it already.

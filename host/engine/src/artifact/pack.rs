@@ -157,6 +157,7 @@ pub fn pack(component: Bytes, options: &PackOptions) -> Result<Packed, Error> {
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
     pub descriptor: Descriptor,
+    pub config: Descriptor,
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -182,7 +183,7 @@ pub(super) fn read_manifest(manifest: &[u8], what: &str, limit: u64) -> Result<L
     if layer.size > limit {
         return Err(Error::TooLarge { what: format!("the component of {what}"), size: layer.size, limit });
     }
-    Ok(Layer { descriptor: layer, annotations: parsed.annotations })
+    Ok(Layer { descriptor: layer, config: parsed.config, annotations: parsed.annotations })
 }
 
 fn not_a_plugin(manifest: &[u8], what: &str, error: &serde_json::Error) -> Error {

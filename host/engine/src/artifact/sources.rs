@@ -78,14 +78,26 @@ impl Sources {
             None => self.remote.blob(&exact, &layer.descriptor.digest, layer.descriptor.size).await?,
         };
         let artifact = layer.accept(component, digest, origin)?;
+        self.keep(reference, &manifest, &artifact)?;
+        Ok(artifact)
+    }
+
+    /// Puts an artifact into the cache, as what the reference stands for.
+    pub(super) fn keep(
+        &self,
+        reference: &RegistryReference,
+        manifest: &[u8],
+        artifact: &Artifact,
+    ) -> Result<(), Error> {
         super::section::surface(&artifact.component).map_err(|error| error.about(&artifact.origin))?;
-        write(&path, &artifact.component)?;
-        write(&self.cache.join("manifests").join(format!("{}.json", digest.hex())), &manifest)?;
+        let digest = Digest::of(manifest);
+        write(&self.component(&artifact.digest), &artifact.component)?;
+        write(&self.cache.join("manifests").join(format!("{}.json", digest.hex())), manifest)?;
         if reference.digest.is_none() {
             let pin = Pin { reference: reference.to_string(), manifest: digest };
             write(&self.pin_path(reference), &serde_json::to_vec(&pin).expect("strings can be written"))?;
         }
-        Ok(artifact)
+        Ok(())
     }
 
     /// What is in the cache for a manifest; none if anything is missing or damaged.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cooperage_solve::{Image, Tree};
+use cooperage_solve::{CacheMode, Image, Tree};
 use cooperage_store::Platform;
 use serde_json::Value;
 
@@ -83,7 +83,11 @@ impl Plugin {
         let pre = self.pres().builder.clone().ok_or_else(|| self.no_builder())?;
         self.check_parameters("builder", &request.parameters)?;
         let special = Special { parameters: request.parameters.clone(), ..Special::default() };
-        let request = request_to_wit(request);
+        let mut request = request_to_wit(request);
+        // The host uses nothing of its own; a builder that keeps results elsewhere has to know.
+        if context.build.as_ref().is_some_and(|build| build.options().cache == CacheMode::Ignore) {
+            request.options.push(("no-cache".to_owned(), "true".to_owned()));
+        }
         let images: Vec<Raw> = call(
             (self.engine(), self.name()),
             context,

@@ -60,6 +60,9 @@ pub(crate) async fn describe(engine: &Engine, name: &str, pres: &Pres) -> Result
                 } else if let Some(pre) = pres.registry {
                     let instance = pre.instantiate_async(&mut *store).await?;
                     raw!(instance.cooperage_plugin_plugin().call_describe(&mut *store).await?)
+                } else if let Some(pre) = pres.source {
+                    let instance = pre.instantiate_async(&mut *store).await?;
+                    raw!(instance.cooperage_plugin_plugin().call_describe(&mut *store).await?)
                 } else {
                     wasmtime::bail!("the component has no role")
                 }))

@@ -27,6 +27,8 @@ pub struct Plan<'a> {
     pub labels: &'a [(String, String)],
     /// SOURCE_DATE_EPOCH.
     pub epoch: Option<u64>,
+    /// Whether every step is run.
+    pub no_cache: bool,
     /// Names for the image beside those that the user set.
     pub tags: &'a [String],
     /// For the registries that base images come from.
@@ -63,7 +65,7 @@ pub fn request(engine: &Engine<'_>, plan: &Plan<'_>) -> Result<Request> {
     for (name, value) in optional {
         request = request.with_all(value.clone().map(|value| (name, value)));
     }
-    for (name, wanted) in [("nocache", parameters.no_cache), ("pull", plan.pull)] {
+    for (name, wanted) in [("nocache", plan.no_cache), ("pull", plan.pull)] {
         request = request.with_all(wanted.then(|| (name, "1".to_owned())));
     }
     let epoch = matches!(backend, Backend::BuildKit { .. }).then_some(plan.epoch).flatten();
@@ -147,6 +149,7 @@ mod tests {
             arguments: &[],
             labels: &[],
             epoch: Some(7),
+            no_cache: parameters.no_cache,
             tags: &[],
             credentials: &Credentials::default(),
             pull: parameters.pull,

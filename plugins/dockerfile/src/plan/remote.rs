@@ -14,10 +14,7 @@ pub struct Remote {
     name: String,
 }
 
-/// Schemes that somebody may serve; anything else with `://` in it is taken for a path, as by Docker.
-const SCHEMES: [&str; 7] = ["http", "https", "ftp", "ftps", "ftpes", "git+http", "git+https"];
-
-/// Reads a source; none if it is a path.
+/// Reads a source; none if it is a path. Who serves a scheme, if anybody does, the host knows.
 pub fn read(source: &str) -> Result<Option<Remote>, Fault> {
     let lower = source.to_ascii_lowercase();
     let scp = source.strip_prefix("git@").is_some_and(|rest| rest.contains(':'));
@@ -27,7 +24,8 @@ pub fn read(source: &str) -> Result<Option<Remote>, Fault> {
     }
     let Some((scheme, rest)) = source.split_once("://") else { return Ok(None) };
     let scheme = scheme.to_ascii_lowercase();
-    if !SCHEMES.contains(&scheme.as_str()) {
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    if !scheme.starts_with(|first: char| first.is_ascii_lowercase()) || !scheme.bytes().all(letters) {
         return Ok(None);
     }
     let path = rest.split(['?', '#']).next().unwrap_or_default();
@@ -56,5 +54,42 @@ impl Remote {
             parameters.insert("filename".to_owned(), self.name.clone().into());
         }
         Value::Object(parameters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_copied_of_what() {
+        for (source, expected) in [
+            ("a/b", None),
+            ("a:/b", None),
+            ("9x://h/f", None),
+            ("dir/x://f", None),
+            ("https://h/a/f.tgz?x=1#y", Some((false, "/f.tgz"))),
+            ("HTTP://h/f", Some((false, "/f"))),
+            ("http://h", Some((false, "/download"))),
+            ("https://h/a/..", Some((false, "/download"))),
+            ("https://h/a.git#v1:docs", Some((true, "/"))),
+            ("git+https://h/a", Some((true, "/"))),
+            ("ftp://h/a.git", Some((false, "/a.git"))),
+            ("chest://h/f", Some((false, "/f"))),
+        ] {
+            let remote = read(source).unwrap();
+            let found = remote.as_ref().map(|remote| (remote.is_git, remote.path()));
+            assert_eq!(found, expected.map(|(git, path)| (git, path.to_owned())), "{source}");
+        }
+        for source in ["git@h:a.git", "git://h/a", "SSH://h/a"] {
+            assert!(read(source).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_kind() {
+        let parameters = |source: &str| read(source).unwrap().unwrap().parameters(Some("sha256:00"), true).to_string();
+        assert_eq!(parameters("https://h/f"), r#"{"checksum":"sha256:00","filename":"f"}"#);
+        assert_eq!(parameters("https://h/a.git"), r#"{"checksum":"sha256:00","keep_git_dir":true}"#);
     }
 }

@@ -48,6 +48,14 @@ pub struct BuildRequest<P> {
     pub options: Annotations,
 }
 
+impl<P> BuildRequest<P> {
+    /// Whether nothing that was built earlier may be used.
+    #[must_use]
+    pub fn no_cache(&self) -> bool {
+        self.options.iter().any(|(name, value)| name == "no-cache" && value == "true")
+    }
+}
+
 impl<T: Builder> contract::Guest for Exported<T> {
     fn detect() -> Result<u8> {
         T::detect()

@@ -17,7 +17,7 @@ use crate::error::{Exit, Failure};
 use crate::evaluation::pair;
 use crate::lock::{Lock, LockFile, Locked, Mode, NAME};
 use crate::output;
-use crate::plugins::Declared;
+use crate::plugins::{Declared, artifact_failure};
 use crate::progress;
 
 /// Declares a plugin, after it was shown that this host can run it and that it is allowed what it asks for.
@@ -137,6 +137,25 @@ pub(super) fn verify(app: &App, names: &[String], file: &Path) -> Result<(), Fai
     failed.map_or(Ok(()), Err)
 }
 
+/// Writes what is locked, or else what the tags stand for, into a layout.
+pub(super) fn save(app: &App, names: &[String], output: &Path, file: &Path) -> Result<(), Failure> {
+    let lock = LockFile::open(&project_of(file)?, Mode::Look)?;
+    let session = app.session(ProgressMode::Quiet, PullMode::Missing)?;
+    let mut saved = 0;
+    for (name, config) in chosen(app, names, file)? {
+        let PluginReference::Registry(reference) = lock.reference(&name, &config)? else { continue };
+        let saving = async { session.plugins.sources().save(&reference, output).await.map_err(artifact_failure) };
+        let digest = app.block_on(saving)?;
+        output::line(&format!("{name} {digest}"))?;
+        saved += 1;
+    }
+    if saved == 0 {
+        let message = format!("{} declares no plugin from a registry among these", file.display());
+        return Err(Failure::usage(message).hint("files and layouts are copied as they are"));
+    }
+    Ok(())
+}
+
 /// The plugins that are meant, which are not the bundled ones: those are part of the program.
 fn chosen(app: &App, names: &[String], file: &Path) -> Result<BTreeMap<String, PluginConfig>, Failure> {
     let mut all = plugins(&read(app, file, &[])?);
@@ -172,7 +191,8 @@ fn load(
         // An empty one knows where files of the project begin.
         None => LockFile::empty(&project),
     };
-    let declared = Declared { plugins: BTreeMap::from([(name.to_owned(), config.clone())]), lock: Some(lock) };
+    let plugins = BTreeMap::from([(name.to_owned(), config.clone())]);
+    let declared = Declared { plugins, lock: Some(lock), project: Some(project) };
     let reporter = progress::reporter(ProgressMode::Quiet);
     let session = app.session_with(reporter, PullMode::Missing, declared, Default::default())?;
     app.block_on(async {
