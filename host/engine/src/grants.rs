@@ -4,7 +4,6 @@
 mod fs;
 mod http;
 mod parameters;
-mod pattern;
 mod registries;
 mod run;
 mod secrets;

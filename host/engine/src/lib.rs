@@ -16,6 +16,7 @@ mod limits;
 mod link;
 mod output;
 mod parameters;
+mod pattern;
 mod plugin;
 pub mod ports;
 pub mod registries;

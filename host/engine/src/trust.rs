@@ -13,7 +13,6 @@ mod chain;
 mod decision;
 mod error;
 mod fields;
-mod glob;
 mod key;
 mod keyed;
 mod keyless;

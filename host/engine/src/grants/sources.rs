@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::pattern::{fits, narrower};
 use super::{Scope, Side, list, some_list, wrong};
+use crate::pattern::{fits, narrower};
 
 /// Patterns of URLs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::glob::fits;
 use super::{Error, NamedKey, PublicKey, Signer};
 use crate::artifact::RegistryReference;
+use crate::pattern::fits;
 
 /// Which plugins from registries may be used.
 ///

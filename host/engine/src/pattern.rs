@@ -1,9 +1,9 @@
-//! Patterns of references and names: `*` stands for any characters but `/`, `**` for any. The work grows with the
+//! Patterns of references, URLs and names: `*` stands for any characters but `/`, `**` for any. The work grows with the
 //! product of the lengths, whatever the pattern: a rule that refuses must not be missed because matching takes
 //! too long.
 
 /// Whether a text fits a pattern.
-pub(super) fn fits(pattern: &str, text: &str) -> bool {
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     // `reached[i]`: the part of the pattern that was read so far fits the first `i` bytes of the text.
     let mut reached = vec![false; text.len() + 1];
@@ -26,6 +26,15 @@ pub(super) fn fits(pattern: &str, text: &str) -> bool {
     reached[text.len()]
 }
 
+/// The pattern of what fits both, none if that is nothing. Two different patterns with wildcards share nothing as far as
+/// this can tell, which errs on the side of refusing; one that is `**` allows what the other does.
+pub(crate) fn narrower(one: &str, two: &str) -> Option<String> {
+    if one == two || two == "**" || (!one.contains('*') && fits(two, one)) {
+        return Some(one.to_owned());
+    }
+    (one == "**" || (!two.contains('*') && fits(one, two))).then(|| two.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +48,9 @@ mod tests {
             ("*@acme.example", "anna@acme.example", true),
             ("*@acme.example", "anna@acme.example.evil.example", false),
             ("https://ci.example/*/x@refs/**", "https://ci.example/a/x@refs/tags/v1", true),
+            ("https://a.example/**", "https://a.example/x/y", true),
+            ("https://a.example/*", "https://a.example/x/y", false),
+            ("https://*/x", "https://a.example/x", true),
             ("**", "", true),
             ("", "", true),
             ("", "a", false),
@@ -50,5 +62,18 @@ mod tests {
             assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
         }
         assert!(!fits(&"*a".repeat(500), &("a".repeat(4000) + "b")));
+    }
+
+    #[test]
+    fn the_narrower_pattern_wins() {
+        for (one, two, expected) in [
+            ("**", "https://a.example/**", Some("https://a.example/**")),
+            ("https://a.example/**", "https://a.example/x", Some("https://a.example/x")),
+            ("https://a.example/*", "https://*/x", None),
+            ("a", "b", None),
+        ] {
+            assert_eq!(narrower(one, two).as_deref(), expected, "{one} {two}");
+            assert_eq!(narrower(two, one).as_deref(), expected, "{two} {one}");
+        }
     }
 }
