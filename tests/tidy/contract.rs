@@ -1,4 +1,4 @@
-//! The plugin contract: every item of it says what it is and since when it is there.
+//! The plugin contract: every item of it says what it is and since when it is there, and what was released never changes.
 
 use crate::repository::{File, files, none};
 
@@ -58,4 +58,66 @@ fn what_is_lacking_is_found() {
     let found = lacking(&file);
     assert_eq!(found[..2], expected);
     assert_eq!(found.len(), 4, "{found:?}");
+}
+
+/// The files of released folders with their digests, as `sha256sum` writes and checks them.
+const RELEASED: &str = "wit/released.sha256";
+
+/// What differs between the folders of the contract and the list of what was released.
+fn changed(list: &str, there: &[(String, String)]) -> Vec<String> {
+    let released: Vec<(&str, &str)> =
+        list.lines().filter_map(|line| line.split_once("  ")).map(|(digest, path)| (path, digest)).collect();
+    let folder = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
+    let frozen = |path: &str| released.iter().any(|(listed, _)| folder(listed) == folder(path));
+    let mut found = Vec::new();
+    for (path, digest) in &released {
+        match there.iter().find(|(name, _)| name == path) {
+            None => found.push(format!("wit/{path} was released and is gone")),
+            Some((_, now)) if now != digest => found.push(format!("wit/{path} was released and is now another")),
+            Some(_) => {}
+        }
+    }
+    for (path, _) in there {
+        let listed = released.iter().any(|(name, _)| name == path);
+        if !listed && frozen(path) {
+            found.push(format!("wit/{path} is new in a released folder"));
+        } else if !listed && !folder(path).ends_with("-next") {
+            found.push(format!("wit/{path} is neither released ({RELEASED}) nor in a folder that ends in `-next`"));
+        }
+    }
+    found
+}
+
+#[test]
+fn released_folders_never_change() {
+    let digest = |file: &File| cooperage_store::Digest::of(file.text.as_bytes()).hex();
+    let there: Vec<_> = files(&[".wit"])
+        .iter()
+        .filter_map(|file| Some((file.path.strip_prefix("wit/")?.to_owned(), digest(file))))
+        .collect();
+    let list = std::fs::read_to_string(crate::repository::root().join(RELEASED)).unwrap();
+    let rule = "plugins that were built against a released folder are out there, and no host can take a change to it \
+        back. Undo these changes (`git checkout main -- wit`), and make them in the next version's folder instead; \
+        CONTRIBUTING.md says how a version is made:";
+    none(rule, changed(&list, &there));
+}
+
+#[test]
+fn a_change_of_a_released_folder_is_found() {
+    let list = "aa  plugin-0.1.0/a.wit\nbb  plugin-0.1.0/deps/b.wit\n";
+    let check = |there: &[(&str, &str)], expected: &[&str]| {
+        let there: Vec<_> = there.iter().map(|(path, digest)| ((*path).to_owned(), (*digest).to_owned())).collect();
+        let found = changed(list, &there);
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found} lacks {expected}");
+        }
+    };
+    let (a, b) = (("plugin-0.1.0/a.wit", "aa"), ("plugin-0.1.0/deps/b.wit", "bb"));
+    check(&[a, b], &[]);
+    check(&[a, b, ("plugin-next/a.wit", "cc")], &[]);
+    check(&[a, ("plugin-0.1.0/deps/b.wit", "b0")], &["deps/b.wit was released and is now another"]);
+    check(&[b], &["a.wit was released and is gone"]);
+    check(&[a, b, ("plugin-0.1.0/c.wit", "cc")], &["c.wit is new in a released folder"]);
+    check(&[a, b, ("plugin-0.2.0/a.wit", "cc")], &["neither released"]);
 }
