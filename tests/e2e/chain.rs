@@ -11,6 +11,7 @@ use crate::support::engine::{DOCKER, Engine};
 use crate::support::ftp::{Ftp, Protection, VSFTPD};
 use crate::support::git::{Git, NEEDS as GIT};
 use crate::support::registry::Registry;
+use crate::support::signing::Key;
 use crate::support::web::{NEEDS as NGINX, Web};
 use crate::support::{Machine, ROOT, have};
 
@@ -163,12 +164,16 @@ fn strangers_work_together() {
     let ftp = Ftp::vsftpd(&machine, Protection::None);
     // The host knows neither: they come from a registry, by names that are not bundled.
     let (builder, shelf) = (registry.name("plugins/site:1"), registry.name("plugins/shelf:1"));
-    machine.ok(&["plugin", "push", &site().display().to_string(), &builder]);
-    machine.ok(&["plugin", "push", &super::plugin::component("ftp").display().to_string(), &shelf]);
-    machine.configure(&format!(
-        "registries: {{ '{}': {{ plugin: shelf, options: {{ root: pub/images, tls: none }} }} }}\n",
+    let key = Key::new(&machine, "theirs");
+    key.publish(&machine, &site().display().to_string(), &builder);
+    key.publish(&machine, &super::plugin::component("ftp").display().to_string(), &shelf);
+    let registries = format!(
+        "trust: {{ keys: {{ {} }} }}\n\
+         registries: {{ '{}': {{ plugin: shelf, options: {{ root: pub/images, tls: none }} }} }}\n",
+        key.line(),
         ftp.host
-    ));
+    );
+    machine.configure(&registries);
     machine.write("web/pages/index.html", "<h1>Hello</h1>");
     machine.write("web/pages/more.html", "<h1>More</h1>");
     let image = format!("{}/team/site:1", ftp.host);
@@ -198,9 +203,7 @@ flow:
     let other = machine.outside("other");
     let machine = machine.with_store(&other);
     machine.configure(&format!(
-        "registries: {{ '{}': {{ plugin: shelf, options: {{ root: pub/images, tls: none }} }} }}\n\
-         plugins: {{ shelf: {{ from: 'oci://{shelf}', allow: {{ tcp: [registry] }} }} }}\n",
-        ftp.host
+        "{registries}plugins: {{ shelf: {{ from: 'oci://{shelf}', allow: {{ tcp: [registry] }} }} }}\n",
     ));
     machine.ok(&["image", "pull", &image]);
     let inspected = machine.ok(&["image", "inspect", &image, "--output", "json"]).json();

@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 
 use crate::plugin::component;
 use crate::support::registry::Registry;
+use crate::support::signing::Key;
 use crate::support::{Machine, have, tool};
 
 const LOCK: &str = "cooperage.lock";
 const ALLOW: &str = r#"{ run: true, sources: ["**"] }"#;
 
 /// The `dockerfile` plugin, which is a stranger's here, with a word of its own about itself.
-fn variant(machine: &Machine, change: impl FnOnce(&mut Value)) -> String {
+pub fn variant(machine: &Machine, change: impl FnOnce(&mut Value)) -> String {
     let mut description =
         machine.ok(&["plugin", "inspect", "dockerfile", "--output", "json"]).json()["description"].take();
     change(&mut description);
@@ -31,32 +32,34 @@ fn variant(machine: &Machine, change: impl FnOnce(&mut Value)) -> String {
 }
 
 #[track_caller]
-fn prints(machine: &Machine, command: &[&str], expected: &str) {
+pub fn prints(machine: &Machine, command: &[&str], expected: &str) {
     let printed = machine.ok(command).stdout;
     assert!(printed.contains(expected), "{expected} is not in {printed}");
 }
 
-fn publish(machine: &Machine, name: &str, version: &str) {
+pub fn publish(machine: &Machine, key: &Key, name: &str, version: &str) {
     let file = variant(machine, |description| description["version"] = json!(version));
-    machine.ok(&["plugin", "push", &file, name]);
+    key.publish(machine, &file, name);
 }
 
-/// A flow whose builder comes from a registry, as version 1.0.0.
-fn flow() -> Option<(Machine, Registry, String)> {
+/// A flow whose builder comes from a registry, as version 1.0.0, signed by a key that the user trusts.
+pub fn flow() -> Option<(Machine, Registry, Key, String)> {
     if !have(&["docker-registry"]) {
         return None;
     }
     let machine = Machine::new().with_own_cache();
     let registry = Registry::start(&machine);
     let name = registry.name("plugins/theirs:1");
-    publish(&machine, &name, "1.0.0");
+    let key = Key::new(&machine, "acme");
+    key.trust_on(&machine);
+    publish(&machine, &key, &name, "1.0.0");
     machine.write("file", "x");
     machine.write("Dockerfile", "FROM scratch\nCOPY file /\n");
     write(&machine, &name, ALLOW);
-    Some((machine, registry, name))
+    Some((machine, registry, key, name))
 }
 
-fn write(machine: &Machine, name: &str, allow: &str) {
+pub fn write(machine: &Machine, name: &str, allow: &str) {
     let text = format!(
         "# Ours.\nversion: 1\nplugins:\n  theirs: {{ from: 'oci://{name}', allow: {allow} }}\nflow:\n  image: {{ uses: theirs }}\n"
     );
@@ -65,25 +68,28 @@ fn write(machine: &Machine, name: &str, allow: &str) {
 
 #[test]
 fn a_plugin_stays_what_it_is_until_it_is_updated() {
-    let Some((machine, registry, name)) = flow() else { return };
+    let Some((machine, registry, key, name)) = flow() else { return };
     machine.fails(&["run", "--locked"], 3).says(&["does not have the plugin theirs", "coop plugin update theirs"]);
     machine.ok(&["run", "--dry-run"]);
     assert!(!machine.path(LOCK).exists(), "what runs nothing writes nothing");
     machine.ok(&["run"]);
     let first = machine.read(LOCK);
-    for part in ["theirs:", "version: \"1.0.0\"", "manifest: sha256:", "component: sha256:", "grants: sha256:", &name] {
+    let parts =
+        ["theirs:", "version: \"1.0.0\"", "manifest: sha256:", "component: sha256:", "key: sha256:", "grants: sha256:"];
+    for part in parts.into_iter().chain([name.as_str()]) {
         assert!(first.contains(part), "{part} is not in {first}");
     }
 
-    publish(&machine, &name, "1.1.0");
+    publish(&machine, &key, &name, "1.1.0");
     let other = Machine::new().with_own_cache();
+    key.trust_on(&other);
     for file in ["cooperage.yaml", LOCK, "Dockerfile", "file"] {
         other.write(file, machine.read(file));
     }
     // Where nothing is known of the tag, the lock still says what it stood for.
     other.ok(&["run", "--locked"]);
     assert_eq!(other.read(LOCK), first);
-    prints(&other, &["plugin", "verify"], "theirs  1.0.0    right");
+    prints(&other, &["plugin", "verify"], "theirs  1.0.0    right   the key acme");
     prints(&other, &["plugin", "update"], "theirs 1.0.0 -> 1.1.0");
     prints(&other, &["plugin", "update", "theirs"], "theirs 1.1.0 is up to date");
     other.ok(&["run", "--locked"]);
@@ -94,6 +100,7 @@ fn a_plugin_stays_what_it_is_until_it_is_updated() {
 
     // On a machine that never had a network.
     let far = Machine::new().with_own_cache();
+    key.trust_on(&far);
     for file in ["cooperage.yaml", "Dockerfile", "file"] {
         far.write(file, machine.read(file));
     }
@@ -101,7 +108,7 @@ fn a_plugin_stays_what_it_is_until_it_is_updated() {
     far.fails(&["run", "--locked"], 4);
     prints(&far, &["plugin", "load", &layout], &format!("oci://{name}"));
     far.ok(&["run", "--locked"]);
-    prints(&far, &["plugin", "verify"], "theirs  1.0.0    right");
+    prints(&far, &["plugin", "verify"], "theirs  1.0.0    right   the key acme");
     if have(&["skopeo"]) {
         let inspect = ["inspect", "--raw", &format!("oci:{layout}:{name}")].map(str::to_owned);
         assert_eq!(tool("skopeo", inspect).json()["layers"][0]["mediaType"], "application/wasm");
@@ -112,16 +119,16 @@ fn a_plugin_stays_what_it_is_until_it_is_updated() {
 
 #[test]
 fn what_came_in_place_of_a_plugin_is_refused() {
-    let Some((machine, _registry, name)) = flow() else { return };
+    let Some((machine, _registry, key, name)) = flow() else { return };
     machine.ok(&["run"]);
-    publish(&machine, &name, "0.9.0");
+    publish(&machine, &key, &name, "0.9.0");
     let before = machine.read(LOCK);
     machine.fails(&["plugin", "update"], 3).says(&["an old version was put in its place", "--force"]);
     let file = variant(&machine, |description| {
         description["version"] = json!("1.0.0");
         description["summary"] = json!("Something else");
     });
-    machine.ok(&["plugin", "push", &file, &name]);
+    key.publish(&machine, &file, &name);
     machine.fails(&["plugin", "update"], 3).says(&["another component that calls itself version 1.0.0"]);
     assert_eq!(machine.read(LOCK), before, "a refusal changes nothing");
     machine.ok(&["run", "--locked"]);
@@ -133,7 +140,7 @@ fn what_came_in_place_of_a_plugin_is_refused() {
         let more = json!({ "class": "state", "request": true, "reason": "to keep what it finds" });
         description["capabilities"].as_array_mut().unwrap().push(more);
     });
-    machine.ok(&["plugin", "push", &file, &name]);
+    key.publish(&machine, &file, &name);
     let before = machine.read(LOCK);
     machine.fails(&["plugin", "update"], 3).says(&["asks for what it was not granted", "to keep what it finds"]);
     assert_eq!(machine.read(LOCK), before);
@@ -145,7 +152,7 @@ fn what_came_in_place_of_a_plugin_is_refused() {
 
 #[test]
 fn a_lock_that_was_changed_by_hand_is_noticed() {
-    let Some((machine, _registry, _)) = flow() else { return };
+    let Some((machine, _registry, ..)) = flow() else { return };
     machine.ok(&["run"]);
     let good = machine.read(LOCK);
     let value = |key: &str| good.lines().find_map(|line| line.trim().strip_prefix(key)).unwrap().to_owned();
@@ -165,7 +172,7 @@ fn a_lock_that_was_changed_by_hand_is_noticed() {
 
 #[test]
 fn plugins_are_added_and_taken_out() {
-    let Some((machine, _registry, name)) = flow() else { return };
+    let Some((machine, _registry, _key, name)) = flow() else { return };
     let before = machine.read("cooperage.yaml");
     let reference = format!("oci://{name}");
     machine.fails(&["plugin", "add", "more", &reference], 3).says(&["asks for what it was not granted", "run: true"]);

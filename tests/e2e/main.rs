@@ -23,3 +23,4 @@ mod plugin;
 mod registry;
 mod rootless;
 mod support;
+mod trust;

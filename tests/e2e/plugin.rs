@@ -86,12 +86,12 @@ fn a_builder_from_a_registry_builds_after_it_was_allowed_to() {
     let Some(machine) = machine(&["docker-registry"]) else { return };
     let registry = Registry::start(&machine);
     let name = registry.name("plugins/dockerfile:1");
-    machine.ok(&["plugin", "push", &component("dockerfile").display().to_string(), &name]);
+    let pushed = machine.ok(&["plugin", "push", &component("dockerfile").display().to_string(), &name]);
     machine.write("context/file", "x");
     machine.dockerfile("context", "FROM scratch\nCOPY file /\n");
     let own = machine.build("context", &[]);
 
-    let reference = format!("oci://{name}");
+    let reference = pushed.out().to_owned();
     let refused = machine.fails(&["build", "context", "--builder", &reference], 3);
     refused.says(&[&reference, "RUN instructions run processes"]);
     // The lines that the refusal shows are the ones that help.

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::environment::Environment;
 use crate::error::{Exit, Failure};
 use crate::plugins::{Declared, Plugins};
+use crate::policy::{self, MachinePolicy};
 use crate::progress;
 
 /// Address space, not memory: only what is touched is taken.
@@ -68,6 +69,8 @@ pub(crate) struct App {
     pub(crate) environment: Environment,
     pub(crate) config: Config,
     pub(crate) config_path: PathBuf,
+    pub(crate) policy: MachinePolicy,
+    pub(crate) policy_path: PathBuf,
     pub(crate) privileges: Privileges,
     pub(crate) root: PathBuf,
     store: OnceLock<Store>,
@@ -90,11 +93,17 @@ impl App {
             None => (environment.config_directory().join("config.yaml"), false),
         };
         let config = Config::read(&path, named)?;
+        let policy_path = environment.get("COOP_POLICY").map(PathBuf::from);
+        let is_named = policy_path.is_some();
+        let policy_path = policy_path.unwrap_or_else(|| PathBuf::from(policy::PATH));
+        let policy = MachinePolicy::read(&policy_path, is_named)?;
         let cancel = Cancel::new().map_err(|error| Failure::new(Exit::Environment, format!("no event: {error}")))?;
         Ok(Self {
             environment,
             config,
             config_path: path,
+            policy,
+            policy_path,
             privileges,
             root,
             store: OnceLock::new(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use cooperage_engine::trust::Policy;
 use serde::Deserialize;
 
 use crate::error::Failure;
@@ -21,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) plugins: BTreeMap<String, PluginConfig>,
     /// The source plugin for URLs, by `SCHEME` or `SCHEME:*SUFFIX`; before what the bundled plugins serve.
     pub(crate) sources: BTreeMap<String, String>,
+    /// Which plugins from registries may be used, beside what the policy of the machine says.
+    pub(crate) trust: Policy,
     /// Unix sockets of this machine that plugins may be granted, by name.
     pub(crate) services: BTreeMap<String, PathBuf>,
     /// The builder of `coop build` and of `uses: build`; the bundled `dockerfile` if none is named.

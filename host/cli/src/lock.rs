@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use cooperage_engine::Plugin;
-use cooperage_engine::artifact::{Artifact, PluginReference};
+use cooperage_engine::artifact::PluginReference;
+use cooperage_engine::trust::Signer;
 use cooperage_store::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use crate::config::PluginConfig;
 use crate::error::{Exit, Failure};
 use crate::output;
+use crate::plugins::Obtained;
 
 /// The name of the file, in the directory of the flow file.
 pub(crate) const NAME: &str = "cooperage.lock";
@@ -35,8 +37,21 @@ pub(crate) struct Locked {
     pub(crate) manifest: Option<Digest>,
     /// Of the component.
     pub(crate) component: Digest,
+    /// Who signed it, where that is what allowed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signer: Option<SignedBy>,
     /// Over what the user allows it.
     pub(crate) grants: Digest,
+}
+
+/// A signer without the name that one user gives a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum SignedBy {
+    /// Fingerprint of the public key.
+    Key(Digest),
+    /// Whoever an issuer vouched for.
+    Identity { subject: String, issuer: String },
 }
 
 /// The whole file.
@@ -68,13 +83,33 @@ pub(crate) struct LockFile {
 
 impl Locked {
     /// What is to be locked of a plugin that was loaded.
-    pub(crate) fn of(config: &PluginConfig, artifact: &Artifact, plugin: &Plugin) -> Self {
+    pub(crate) fn of(config: &PluginConfig, obtained: &Obtained, plugin: &Plugin) -> Self {
+        let artifact = &obtained.artifact;
         Self {
             from: config.from.clone(),
             version: plugin.description().version.clone(),
             manifest: artifact.manifest,
             component: artifact.digest,
+            signer: obtained.signer.as_ref().map(SignedBy::from),
             grants: grants(config),
+        }
+    }
+}
+
+impl From<&Signer> for SignedBy {
+    fn from(signer: &Signer) -> Self {
+        match signer.clone() {
+            Signer::Key { fingerprint, .. } => Self::Key(fingerprint),
+            Signer::Identity { subject, issuer } => Self::Identity { subject, issuer },
+        }
+    }
+}
+
+impl std::fmt::Display for SignedBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(fingerprint) => write!(f, "the key {fingerprint}"),
+            Self::Identity { subject, issuer } => write!(f, "{subject} (vouched for by {issuer})"),
         }
     }
 }
@@ -160,13 +195,15 @@ impl LockFile {
         &self,
         name: &str,
         config: &PluginConfig,
-        artifact: &Artifact,
+        obtained: &Obtained,
         plugin: &Plugin,
     ) -> Result<(), Failure> {
-        let found = Locked::of(config, artifact, plugin);
+        let mut found = Locked::of(config, obtained, plugin);
         let Some(locked) = self.entry(name).filter(|locked| locked.from == config.from) else {
             return self.put(name, found);
         };
+        // Where no signature is asked for, nobody looked who signed.
+        found.signer = found.signer.or_else(|| locked.signer.clone());
         if locked == found {
             return Ok(());
         }
@@ -187,6 +224,11 @@ impl LockFile {
                 found.version, locked.version
             ),
             () if self.mode != Mode::Refuse => return self.put(name, found),
+            () if let (Some(before), Some(now)) = (&locked.signer, &found.signer)
+                && before != now =>
+            {
+                format!("the plugin {name} was signed by {before} when it was locked, and is signed by {now}")
+            }
             () if is_file && locked.component != found.component => {
                 format!(
                     "the plugin {name} is locked to the component {}, and the file is {}",

@@ -14,6 +14,7 @@ mod flow_steps;
 mod lock;
 mod output;
 mod plugins;
+mod policy;
 mod progress;
 mod sources;
 

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
-use cooperage_engine::artifact::{Artifact, Bundle, PluginReference, Remote, Sources};
+use cooperage_engine::artifact::{Bundle, PluginReference, Remote, Sources};
 use cooperage_engine::credentials::Credentials;
 use cooperage_engine::grants::Scopes;
 use cooperage_engine::registries::{Backends, RegistryBackend, RegistryService};
+use cooperage_engine::trust::{Policies, Policy};
 use cooperage_engine::{
     BuildRequest, BuiltImage, CallContext, CallError, CompileLimits, Config, Engine, Limits, LoadError, Plugin,
     RegistryPlugin, TaskOutputs, TaskRequest, Trust, Wasm, http,
@@ -24,6 +25,10 @@ use crate::config::PluginConfig;
 use crate::error::{Exit, Failure};
 use crate::lock::LockFile;
 use crate::sources;
+
+mod obtain;
+
+pub(crate) use obtain::Obtained;
 
 const BUNDLE: Bundle = Bundle { index: bundle::INDEX.as_bytes(), blobs: bundle::BLOBS };
 
@@ -52,6 +57,9 @@ pub(crate) struct Plugins {
     engine: OnceLock<Engine>,
     config: Config,
     sources: Sources,
+    /// What says whose plugins may be used, and the files that say it.
+    trust: [(Policy, PathBuf); 2],
+    policies: OnceLock<Policies>,
     /// Plugins that the user named, in a flow file or the configuration.
     named: BTreeMap<String, PluginConfig>,
     /// Names that only the configuration has: it is the user's own, so that no lock holds them.
@@ -117,6 +125,8 @@ impl Plugins {
             engine: OnceLock::new(),
             config,
             sources,
+            trust: obtain::trust(app),
+            policies: OnceLock::new(),
             named,
             unlocked,
             lock,
@@ -160,18 +170,6 @@ impl Plugins {
         &self.sources
     }
 
-    /// The component behind a name or reference.
-    pub(crate) async fn fetch(&self, reference: &str, refresh: bool) -> Result<Artifact, Failure> {
-        let parsed: PluginReference = match self.locked(reference) {
-            Some((lock, config)) => lock.reference(reference, &config)?,
-            None => {
-                let from = self.named.get(reference).map_or(reference, |plugin| &plugin.from);
-                from.parse().map_err(artifact_failure)?
-            }
-        };
-        self.sources.load(&parsed, refresh).await.map_err(artifact_failure)
-    }
-
     /// The lock that holds for a plugin of the flow file, and what that says of the plugin.
     fn locked(&self, reference: &str) -> Option<(&LockFile, PluginConfig)> {
         let lock = self.lock.as_ref()?;
@@ -186,15 +184,21 @@ impl Plugins {
 
     /// Loads a plugin without asking what it may do.
     pub(crate) async fn inspect(&self, reference: &str) -> Result<Plugin, Failure> {
-        let artifact = self.fetch(reference, false).await?;
+        let obtained = self.obtain(reference, false).await?;
+        self.compiled(reference, &obtained).await
+    }
+
+    /// Loads a component that may be, and holds it against the lock.
+    pub(crate) async fn compiled(&self, reference: &str, obtained: &Obtained) -> Result<Plugin, Failure> {
+        let artifact = &obtained.artifact;
         let bundled =
             !self.named.contains_key(reference) && matches!(reference.parse(), Ok(PluginReference::Bundled(_)));
         let trust = if bundled { Trust::Bundled } else { Trust::Stranger };
-        let wasm = Wasm::Bytes(artifact.component.to_vec().into());
+        let wasm = Wasm::Bytes(artifact.component[..].into());
         let loaded = self.engine()?.load(reference, wasm, trust).await;
         let plugin = loaded.map_err(|error| load_failure(reference, error))?;
         if let Some((lock, config)) = self.locked(reference) {
-            lock.check(reference, &config, &artifact, &plugin)?;
+            lock.check(reference, &config, obtained, &plugin)?;
         }
         Ok(plugin)
     }

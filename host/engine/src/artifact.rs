@@ -1,5 +1,5 @@
-//! Plugins as artifacts: how they are named, packed, described, kept in registries and layouts, fetched and cached.
-//! Knows nothing of what a component does: it is never run here.
+//! Plugins as artifacts: how they are named, packed, described, kept in registries and layouts, fetched,
+//! cached and signed. Knows nothing of what a component does: it is never run here.
 
 mod carry;
 mod error;
@@ -8,6 +8,7 @@ mod pack;
 mod reference;
 mod remote;
 mod section;
+mod signatures;
 mod sources;
 
 pub use error::Error;

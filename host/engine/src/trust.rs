@@ -3,8 +3,9 @@
 //! Signatures are those of sigstore's cosign, so that either program verifies what the other one signed: with a key
 //! pair (`private`, `key`, `payload`, `manifest`, `keyed`), or with a certificate that names a person or a build job
 //! (`bundle`, `keyless`, below them `certificate`, `chain`, `rekor`, `merkle`, `timestamp`, and `root`, which says whom
-//! to believe). Verifying says who signed; `policy` says who must have, and `decision` compares. Nothing here fetches,
-//! reads files or knows the time: a signature is judged by the time at which it was made, never by today's.
+//! to believe). Verifying says who signed (`signatures`, `verified`); `policy` and `policies` say who must have, and
+//! `decision` compares. Nothing here fetches, reads files or knows the time: a signature is judged by the time at which
+//! it was made, never by today's.
 
 mod asn1;
 mod bundle;
@@ -20,10 +21,12 @@ mod manifest;
 mod merkle;
 mod payload;
 mod pem;
+mod policies;
 mod policy;
 mod private;
 mod rekor;
 mod root;
+mod signatures;
 mod timestamp;
 mod verified;
 
@@ -41,9 +44,11 @@ pub use manifest::{
     SIMPLE_SIGNING_TYPE, SignatureManifest, Signed, StoredSignature, read_signatures, signature_tag, with_signatures,
 };
 pub use payload::Payload;
+pub use policies::{Policies, ReadyPolicy};
 pub use policy::{Identity, KeySource, Policy, PolicyError, Requirement, Rule};
 pub use private::PrivateKey;
 pub use root::TrustRoot;
+pub use signatures::Signatures;
 pub use verified::{Trusted, Verified, verify_all};
 
 /// Who signed an artifact, verified.

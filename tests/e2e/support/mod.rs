@@ -7,6 +7,7 @@ pub mod git;
 pub mod image;
 pub mod processes;
 pub mod registry;
+pub mod signing;
 pub mod web;
 
 use std::ffi::OsStr;
@@ -182,7 +183,12 @@ impl Machine {
         Self::write_to(self.outside("home/.config/cooperage/config.yaml"), text);
     }
 
-    /// The same anywhere.
+    /// The policy of whoever runs the machine.
+    pub fn policy(&self, text: &str) {
+        Self::write_to(self.outside("policy.yaml"), text);
+    }
+
+    /// Writes a file anywhere and the directories above it.
     pub fn write_to(path: PathBuf, content: impl AsRef<[u8]>) -> PathBuf {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, content).unwrap();
@@ -206,6 +212,9 @@ impl Machine {
             }
         };
         command.args(args).args(&self.options).current_dir(self.path("")).env_clear().env("PATH", PATH);
+        if self.outside("policy.yaml").exists() {
+            command.env("COOP_POLICY", self.outside("policy.yaml"));
+        }
         command.env("COOP_ROOT", &self.store).env("XDG_CACHE_HOME", &self.cache).env("HOME", self.outside("home"));
         command
     }

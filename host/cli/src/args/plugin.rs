@@ -14,6 +14,17 @@ pub(crate) struct FlowFile {
     pub(crate) file: PathBuf,
 }
 
+/// The private key that signs.
+#[derive(Debug, Args)]
+pub(crate) struct SigningKey {
+    /// Private key as keygen or cosign makes it; its password comes from COSIGN_PASSWORD or standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Read the password of the key from standard input
+    #[arg(long, requires = "key")]
+    pub(crate) password_stdin: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugin {
     /// List the plugins that need no download
@@ -44,7 +55,7 @@ pub(crate) enum Plugin {
     Update {
         /// Which plugins [default: all that the flow file declares]
         name: Vec<String>,
-        /// Also take an older version, or other content under the same version
+        /// Also take an older version, other content under the same version, or one by another signer
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -57,10 +68,13 @@ pub(crate) enum Plugin {
         #[command(flatten)]
         file: FlowFile,
     },
-    /// Hold the plugins of the flow file against its lock
+    /// Hold the plugins of the flow file against its lock and the policies, or references against the policies
     Verify {
-        /// Which plugins [default: all that the flow file declares]
+        /// Which plugins: names of the flow file or references [default: all that the flow file declares]
         name: Vec<String>,
+        /// Whether this key signed the references, whatever the policies say
+        #[arg(long, value_name = "FILE", requires = "name")]
+        key: Option<PathBuf>,
         #[command(flatten)]
         file: FlowFile,
     },
@@ -85,6 +99,24 @@ pub(crate) enum Plugin {
         file: PathBuf,
         /// Name at the registry, as HOST/NAME:VERSION
         reference: String,
+        #[command(flatten)]
+        key: SigningKey,
+    },
+    /// Sign a plugin that lies in a registry, as cosign does
+    Sign {
+        /// Reference
+        reference: String,
+        #[command(flatten)]
+        key: SigningKey,
+    },
+    /// Make a pair of keys for signatures
+    Keygen {
+        /// The files are this with .key and .pub
+        #[arg(short, long, value_name = "PREFIX", default_value = "cooperage")]
+        output: PathBuf,
+        /// Read the password of the private key from standard input
+        #[arg(long)]
+        password_stdin: bool,
     },
     /// Bring a plugin from a registry into the plugin cache
     Pull {

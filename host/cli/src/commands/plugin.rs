@@ -2,6 +2,7 @@
 
 mod declared;
 mod edit;
+mod sign;
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use cooperage_engine::artifact::{PackOptions, RegistryReference, embed_descripti
 use serde_json::json;
 
 use crate::app::App;
-use crate::args::{Listing, OutputFormat, Plugin, ProgressMode, PullMode};
+use crate::args::{Listing, OutputFormat, Plugin, ProgressMode, PullMode, SigningKey};
 use crate::error::Failure;
 use crate::output;
 use crate::plugins::artifact_failure;
@@ -22,10 +23,15 @@ pub(crate) fn run(app: &App, command: &Plugin) -> Result<(), Failure> {
         Plugin::Add { name, from, grant, allow, file } => declared::add(app, (name, from), *grant, allow, &file.file),
         Plugin::Update { name, force, file } => declared::update(app, name, *force, &file.file),
         Plugin::Rm { name, file } => declared::remove(name, &file.file),
-        Plugin::Verify { name, file } => declared::verify(app, name, &file.file),
+        Plugin::Verify { name, key, .. } if key.is_some() || name.iter().any(|name| name.contains('/')) => {
+            sign::verify(app, name, key.as_ref())
+        }
+        Plugin::Verify { name, file, .. } => declared::verify(app, name, &file.file),
         Plugin::Save { name, output, file } => declared::save(app, name, output, &file.file),
         Plugin::Load { directory } => load(app, directory),
-        Plugin::Push { file, reference } => push(app, file, reference),
+        Plugin::Push { file, reference, key } => push(app, file, reference, key),
+        Plugin::Sign { reference, key } => sign::sign(app, reference, key),
+        Plugin::Keygen { output, password_stdin } => sign::keygen(app, output, *password_stdin),
         Plugin::Pull { reference } => pull(app, reference),
     }
 }
@@ -104,9 +110,11 @@ fn plain_path(file: &Path) -> &Path {
 }
 
 /// Sends a component, after it was shown to be a plugin this host can run. Its description goes into it.
-fn push(app: &App, file: &Path, reference: &str) -> Result<(), Failure> {
+fn push(app: &App, file: &Path, reference: &str, key: &SigningKey) -> Result<(), Failure> {
     let to: RegistryReference =
         reference.strip_prefix("oci://").unwrap_or(reference).parse().map_err(artifact_failure)?;
+    // A wrong password should not be found out when all is pushed.
+    let key = key.key.as_deref().map(|file| sign::read(app, file, key.password_stdin)).transpose()?;
     let file = plain_path(file);
     let session = app.session(ProgressMode::Quiet, PullMode::Missing)?;
     let bytes = std::fs::read(file)
@@ -127,7 +135,13 @@ fn push(app: &App, file: &Path, reference: &str) -> Result<(), Failure> {
         let packed = pack(component.into(), &options).map_err(artifact_failure)?;
         session.plugins.sources().remote.push(&to, &packed).await.map_err(artifact_failure)
     })?;
-    output::line(&format!("oci://{to}@{digest}"))
+    match key {
+        None => output::line(&format!("oci://{to}@{digest}")),
+        Some(key) => {
+            let exact = RegistryReference { digest: Some(digest), ..to };
+            sign::signed(app, &session, &exact, &key)
+        }
+    }
 }
 
 fn load(app: &App, directory: &Path) -> Result<(), Failure> {

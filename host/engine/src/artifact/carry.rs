@@ -1,5 +1,6 @@
-//! Plugins for machines without a network: out of registries into an OCI layout, and from there into the cache. The entries
-//! of the layout are named by the whole reference, so that they are found again under it.
+//! Plugins for machines without a network: out of registries into an OCI layout, and from there into the cache. The
+//! entries of the layout are named by the whole reference, so that they are found again under it; signatures lie beside
+//! them under the reference that they have in the registry, and bundles under their digests.
 
 use std::path::Path;
 
@@ -29,6 +30,7 @@ impl Sources {
             component_digest: artifact.digest,
         };
         write_layout(directory, &named(reference).to_string(), &packed)?;
+        self.save_signatures(reference, &manifest_digest, directory).await?;
         Ok(manifest_digest)
     }
 
@@ -40,10 +42,14 @@ impl Sources {
             let what = format!("{name} in {}", directory.display());
             let manifest = blob(directory, &digest, LARGEST_MANIFEST)?;
             Error::verify(|| format!("the manifest of {what}"), &digest, &manifest)?;
+            if super::signatures::is_one(&manifest) {
+                continue;
+            }
             let layer = read_manifest(&manifest, &what, self.largest)?;
             let component = blob(directory, &layer.descriptor.digest, self.largest)?;
             let artifact = layer.accept(component.into(), digest, what)?;
             self.keep(&reference, &manifest, &artifact)?;
+            self.restore_signatures(&reference, &digest, directory)?;
             restored.push(reference);
         }
         match restored.is_empty() {

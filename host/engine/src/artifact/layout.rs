@@ -99,15 +99,23 @@ pub(super) fn blob(directory: &Path, digest: &Digest, limit: u64) -> Result<Vec<
 
 /// Writes a plugin as an OCI layout directory, beside the plugins that are in it already.
 pub fn write_layout(directory: &Path, name: &str, packed: &Packed) -> Result<(), Error> {
-    let blobs = directory.join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).map_err(Error::file(&blobs))?;
-    let contents: [(&Digest, &[u8]); 3] = [
-        (&packed.component_digest, &packed.component),
-        (&packed.config_digest, &packed.config),
-        (&packed.manifest_digest, &packed.manifest),
-    ];
-    for (digest, bytes) in contents {
-        let path = blobs.join(digest.hex());
+    let blobs: [(Digest, &[u8]); 2] =
+        [(packed.component_digest, &packed.component), (packed.config_digest, &packed.config)];
+    write_entry(directory, name, &packed.manifest, blobs)
+}
+
+/// Writes a manifest under a name, and the blobs that it names.
+pub(super) fn write_entry<'a>(
+    directory: &Path,
+    name: &str,
+    manifest: &'a [u8],
+    blobs: impl IntoIterator<Item = (Digest, &'a [u8])>,
+) -> Result<(), Error> {
+    let place = directory.join("blobs/sha256");
+    std::fs::create_dir_all(&place).map_err(Error::file(&place))?;
+    let manifest_digest = Digest::of(manifest);
+    for (digest, bytes) in blobs.into_iter().chain([(manifest_digest, manifest)]) {
+        let path = place.join(digest.hex());
         std::fs::write(&path, bytes).map_err(Error::file(&path))?;
     }
     let path = directory.join("index.json");
@@ -118,8 +126,8 @@ pub fn write_layout(directory: &Path, name: &str, packed: &Packed) -> Result<(),
     index.manifests.retain(|m| m.annotations.get(REF_NAME).is_none_or(|n| n != name));
     index.manifests.push(Descriptor {
         media_type: super::pack::MANIFEST_TYPE.to_owned(),
-        digest: packed.manifest_digest,
-        size: packed.manifest.len() as u64,
+        digest: manifest_digest,
+        size: manifest.len() as u64,
         annotations: [(REF_NAME.to_owned(), name.to_owned())].into(),
     });
     index.manifests.sort_by(|a, b| a.annotations.get(REF_NAME).cmp(&b.annotations.get(REF_NAME)));

@@ -86,27 +86,55 @@ impl Remote {
 
     /// Pushes a packed plugin under the tag of `reference` and gives the digest of the manifest.
     pub async fn push(&self, reference: &RegistryReference, packed: &Packed) -> Result<Digest, Error> {
-        let result = self.push_once(reference, packed).await;
-        if self.wants_tls(reference, &result).await { self.push_once(reference, packed).await } else { result }
+        let config = (Bytes::from(packed.config.clone()), packed.config_digest);
+        let blobs = [(packed.component.clone(), packed.component_digest), config];
+        self.put(reference, &blobs, &packed.manifest).await?;
+        Ok(packed.manifest_digest)
     }
 
-    async fn push_once(&self, reference: &RegistryReference, packed: &Packed) -> Result<Digest, Error> {
+    /// Puts blobs, where they are missing, and then the manifest that names them under the tag of `reference`.
+    pub(super) async fn put(
+        &self,
+        reference: &RegistryReference,
+        blobs: &[(Bytes, Digest)],
+        manifest: &[u8],
+    ) -> Result<(), Error> {
+        let result = self.put_once(reference, blobs, manifest).await;
+        if self.wants_tls(reference, &result).await { self.put_once(reference, blobs, manifest).await } else { result }
+    }
+
+    async fn put_once(
+        &self,
+        reference: &RegistryReference,
+        blobs: &[(Bytes, Digest)],
+        manifest: &[u8],
+    ) -> Result<(), Error> {
         let (client, auth) = self.client(reference).await?;
         let image = image(&RegistryReference { digest: None, ..reference.clone() });
         client.auth(&image, &auth, oci_client::RegistryOperation::Push).await.map_err(|e| explain(reference, e))?;
-        let blobs = [
-            (packed.component.clone(), packed.component_digest),
-            (Bytes::from(packed.config.clone()), packed.config_digest),
-        ];
         for (bytes, digest) in blobs {
             let there = client.blob_exists(&image, &digest.to_string()).await.map_err(|e| explain(reference, e))?;
             if !there {
-                client.push_blob(&image, bytes, &digest.to_string()).await.map_err(|e| explain(reference, e))?;
+                let pushed = client.push_blob(&image, bytes.clone(), &digest.to_string()).await;
+                pushed.map_err(|e| explain(reference, e))?;
             }
         }
         let kind = MANIFEST_TYPE.parse().expect("a media type is a header value");
-        client.push_manifest_raw(&image, packed.manifest.clone(), kind).await.map_err(|e| explain(reference, e))?;
-        Ok(packed.manifest_digest)
+        client.push_manifest_raw(&image, manifest.to_vec(), kind).await.map_err(|e| explain(reference, e))?;
+        Ok(())
+    }
+
+    /// Digests of the manifests that refer to the artifact with the digest of `reference`, of a type that begins so.
+    pub(super) async fn referrers(&self, reference: &RegistryReference, kind: &str) -> Result<Vec<Digest>, Error> {
+        let (client, auth) = self.client(reference).await?;
+        let image = image(reference);
+        client.store_auth_if_needed(image.resolve_registry(), &auth).await;
+        let asked = tokio::time::timeout(MANIFEST_TIME, client.pull_referrers(&image, None)).await;
+        let late = || failed(reference, &format!("no list of referrers within {MANIFEST_TIME:?}"));
+        let index = asked.map_err(|_| late())?.map_err(|e| explain(reference, e))?;
+        let wanted =
+            index.manifests.into_iter().filter(|one| one.artifact_type.as_deref().is_some_and(|t| t.starts_with(kind)));
+        Ok(wanted.filter_map(|one| one.digest.parse().ok()).collect())
     }
 
     /// Whether a failure came of asking a registry without TLS that speaks it.

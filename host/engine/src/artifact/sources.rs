@@ -1,7 +1,7 @@
 //! Gets a plugin from wherever its reference says, asking the network only when nothing at hand will do.
 //!
-//! Cache layout below one directory: `components/<hex>.wasm`, `manifests/<hex>.json`, and `pins/<hex>.json`, which
-//! holds the manifest digest that a tag stood for when it was last asked for.
+//! Cache layout below one directory: `components/<hex>.wasm`, `manifests/<hex>.json`, `signatures/<hex>.json`, and
+//! `pins/<hex>.json`, which holds the manifest digest that a tag stood for when it was last asked for.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,7 @@ impl Sources {
         super::section::surface(&artifact.component).map_err(|error| error.about(&artifact.origin))?;
         let digest = Digest::of(manifest);
         write(&self.component(&artifact.digest), &artifact.component)?;
-        write(&self.cache.join("manifests").join(format!("{}.json", digest.hex())), manifest)?;
+        write(&self.manifest_path(&digest), manifest)?;
         if reference.digest.is_none() {
             let pin = Pin { reference: reference.to_string(), manifest: digest };
             write(&self.pin_path(reference), &serde_json::to_vec(&pin).expect("strings can be written"))?;
@@ -102,8 +102,9 @@ impl Sources {
 
     /// What is in the cache for a manifest; none if anything is missing or damaged.
     fn cached(&self, reference: &RegistryReference, digest: &Digest) -> Option<Artifact> {
-        let path = self.cache.join("manifests").join(format!("{}.json", digest.hex()));
-        let manifest = read_limited(&path, LARGEST_MANIFEST).ok().filter(|bytes| Digest::of(bytes) == *digest)?;
+        let manifest = read_limited(&self.manifest_path(digest), LARGEST_MANIFEST)
+            .ok()
+            .filter(|bytes| Digest::of(bytes) == *digest)?;
         let origin = format!("oci://{}", RegistryReference { digest: Some(*digest), ..reference.clone() });
         let layer = read_manifest(&manifest, &origin, self.largest).ok()?;
         let component = read_limited(&self.component(&layer.descriptor.digest), self.largest).ok()?;
@@ -121,13 +122,17 @@ impl Sources {
         self.cache.join("pins").join(format!("{name}.json"))
     }
 
+    pub(super) fn manifest_path(&self, digest: &Digest) -> PathBuf {
+        self.cache.join("manifests").join(format!("{}.json", digest.hex()))
+    }
+
     fn component(&self, digest: &Digest) -> PathBuf {
         self.cache.join("components").join(format!("{}.wasm", digest.hex()))
     }
 }
 
 /// Puts a file into place in one step, so that another process sees all of it or nothing.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt as _;
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);

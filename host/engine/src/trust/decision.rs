@@ -10,9 +10,9 @@ use crate::artifact::RegistryReference;
 /// What is known of a plugin when the decision is due.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
-    /// What the user wrote.
+    /// What the user wrote, with the digest that it stands for where that is known.
     pub reference: &'a RegistryReference,
-    /// Whether the digest in use was written by the user: in the reference, or in a lock file that was reviewed.
+    /// Whether the user wrote the digest in use, as a part of the reference. A lock file does not count: programs write it.
     pub pinned: bool,
     /// Who signed, verified.
     pub signers: &'a [Signer],
@@ -59,7 +59,12 @@ pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
         Some(signer) => Decision::Allowed { signer: signer.cloned() },
         None => {
             let (reference, found) = (facts.reference.to_string(), facts.found());
-            Decision::Refused(Refusal { reference, found, wanted: wanted(policy, rule), advice: advice(rule) })
+            Decision::Refused(Refusal {
+                reference,
+                found,
+                wanted: wanted(policy, rule),
+                advice: advice(rule, facts.reference),
+            })
         }
     }
 }
@@ -77,6 +82,7 @@ fn met<'a>(policy: &Policy, requirement: Option<&Requirement>, facts: &Facts<'a>
             signers.find(|signer| identities.iter().any(|identity| identity.check(signer).is_ok())).map(Some)
         }
         Some(Requirement::Digest) => pinned(),
+        Some(Requirement::Nothing) => Some(facts.signers.first()),
         Some(Requirement::Refuse) => None,
     }
 }
@@ -96,17 +102,22 @@ fn wanted(policy: &Policy, rule: Option<&Rule>) -> String {
             format!("a signature by {}", names.join(" or "))
         }
         Requirement::Digest => "a digest".to_owned(),
+        Requirement::Nothing => "nothing".to_owned(),
         Requirement::Refuse => "none such at all".to_owned(),
     };
     format!("{what} (rule for {pattern})")
 }
 
-fn advice(rule: Option<&Rule>) -> Vec<String> {
+fn advice(rule: Option<&Rule>, reference: &RegistryReference) -> Vec<String> {
     let sign = "have it signed by whom the rule names, or sign it yourself once you know that this is what you want";
-    let pin = "pin it: write the reference with @sha256:... once you know that this is what you want";
+    let exact = match reference.digest {
+        Some(_) => format!("oci://{reference}"),
+        None => "the reference with @sha256:...".to_owned(),
+    };
+    let pin = format!("pin it: write {exact} once you know that this is what you want");
     let Some(Rule { pattern, require }) = rule else {
         let add = "if you trust the signer, add its public key to `keys` of the policy, or a rule with its identity";
-        return vec![add.to_owned(), pin.to_owned()];
+        return vec![add.to_owned(), pin];
     };
     match require {
         Requirement::Keys(_) => {
@@ -118,7 +129,9 @@ fn advice(rule: Option<&Rule>) -> Vec<String> {
         Requirement::Identities(_) => {
             vec![sign.to_owned(), format!("if you trust the signer, add it to `identities` of the rule for {pattern}")]
         }
-        Requirement::Digest => vec![pin.to_owned()],
+        Requirement::Digest => vec![pin],
+        // It cannot be refused.
+        Requirement::Nothing => Vec::new(),
         Requirement::Refuse => vec![format!("use another plugin, or change the rule for {pattern}")],
     }
 }
@@ -163,6 +176,7 @@ rules:
           subject: https://git.example/acme/*/release.yml@refs/tags/*
   - { match: localhost:5000/**, require: digest }
   - { match: evil.example/**, require: refuse }
+  - { match: '127.0.0.1:*/**', require: nothing }
 ";
 
     fn key(name: &str) -> Signer {
@@ -237,6 +251,7 @@ rules:
     fn digests_and_refusals() {
         check("localhost:5000/chat", true, &[], &[], "-");
         check("localhost:5000/chat", true, &[key("acme")], &[], "acme");
+        check("127.0.0.1:5000/chat", false, &[], &[], "-");
         check(
             "localhost:5000/chat",
             false,
@@ -284,7 +299,7 @@ rules:
     fn mistakes_in_a_policy() {
         let read = |text: &str| serde_saphyr::from_str::<Policy>(text);
         assert!(read("keys: { a: { path: x } }").is_err());
-        assert!(read("rules: [{ match: x, require: nothing }]").is_err());
+        assert!(read("rules: [{ match: x, require: everything }]").is_err());
         let check = |text: &str| read(text).unwrap().check().unwrap_err().to_string();
         assert!(check("rules: [{ match: x, require: { keys: [a] } }]").contains("`keys` does not list"));
         assert!(check("rules: [{ match: x, require: { keys: [] } }]").contains("still used"));

@@ -65,7 +65,9 @@ pub enum Requirement {
     Identities(Vec<Identity>),
     /// A digest that the user wrote; no signature.
     Digest,
-    /// Nothing will do.
+    /// Nothing: whoever can push there is trusted.
+    Nothing,
+    /// A plugin that is not wanted, whatever it has.
     Refuse,
 }
 
@@ -112,6 +114,14 @@ pub enum PolicyError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The trust root cannot be read.
+    #[error("the trust root {path}: {reason}")]
+    TrustRoot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A key is none.
     #[error("the key {name}: {source}")]
     Key {
@@ -123,6 +133,17 @@ pub enum PolicyError {
 }
 
 impl Policy {
+    /// The policy that wants a signature by one key, in PEM, for every plugin.
+    pub fn of_key(name: &str, pem: String) -> Self {
+        let source = KeySource { file: None, pem: Some(pem), retired: false };
+        let require = Requirement::Keys(vec![name.to_owned()]);
+        Self {
+            keys: [(name.to_owned(), source)].into(),
+            trusted_root: None,
+            rules: vec![Rule { pattern: "**".to_owned(), require }],
+        }
+    }
+
     /// Finds mistakes that would otherwise show as refusals.
     ///
     /// # Errors

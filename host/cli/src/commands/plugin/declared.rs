@@ -1,11 +1,11 @@
-//! The plugins that a flow file declares, and their lock: `add`, `update`, `rm` and `verify`.
+//! The plugins that a flow file declares, and their lock: `add`, `update`, `rm`, `verify` and `save`.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use cooperage_engine::Plugin;
-use cooperage_engine::artifact::{Artifact, PluginReference};
+use cooperage_engine::artifact::PluginReference;
 use serde_json::{Map, Value};
 
 use super::edit;
@@ -17,7 +17,7 @@ use crate::error::{Exit, Failure};
 use crate::evaluation::pair;
 use crate::lock::{Lock, LockFile, Locked, Mode, NAME};
 use crate::output;
-use crate::plugins::{Declared, artifact_failure};
+use crate::plugins::{Declared, Obtained, artifact_failure};
 use crate::progress;
 
 /// Declares a plugin, after it was shown that this host can run it and that it is allowed what it asks for.
@@ -33,7 +33,7 @@ pub(super) fn add(
         return Err(Failure::usage(message).hint(format!("`coop plugin update {name}` looks for a newer one")));
     }
     let mut config = PluginConfig { from: from.to_owned(), allow: allowed(allow)? };
-    let (artifact, plugin) = load(app, file, name, &config, None)?;
+    let (obtained, plugin) = load(app, file, name, &config, None)?;
     if grant {
         let asked = plugin.description().capabilities.iter();
         config.allow = asked.map(|request| (request.class.clone(), request.request.clone())).collect();
@@ -51,8 +51,8 @@ pub(super) fn add(
         replace(file, &text)?;
         return Err(by_hand());
     }
-    let locked = Locked::of(&config, &artifact, &plugin);
-    let line = format!("{name} {} {}", locked.version, locked.component);
+    let locked = Locked::of(&config, &obtained, &plugin);
+    let line = format!("{name} {}", shown(&locked));
     change(file, |lock| drop(lock.plugins.insert(name.to_owned(), locked)))?;
     output::line(&line)
 }
@@ -62,9 +62,9 @@ pub(super) fn update(app: &App, names: &[String], force: bool, file: &Path) -> R
     let old = Lock::read(&project_of(file)?.join(NAME))?;
     let mut found = BTreeMap::new();
     for (name, config) in chosen(app, names, file)? {
-        let (artifact, plugin) = load(app, file, &name, &config, None)?;
+        let (obtained, plugin) = load(app, file, &name, &config, None)?;
         crate::plugins::check_grants(&name, &plugin, &config)?;
-        let new = Locked::of(&config, &artifact, &plugin);
+        let new = Locked::of(&config, &obtained, &plugin);
         if let Some(old) = old.plugins.get(&name).filter(|old| !force && old.from == new.from) {
             may_follow(&name, old, &new)?;
         }
@@ -73,11 +73,17 @@ pub(super) fn update(app: &App, names: &[String], force: bool, file: &Path) -> R
     for (name, new) in &found {
         output::line(&match old.plugins.get(name) {
             Some(old) if old == new => format!("{name} {} is up to date", new.version),
-            Some(old) => format!("{name} {} -> {} {}", old.version, new.version, new.component),
-            None => format!("{name} {} {}", new.version, new.component),
+            Some(old) => format!("{name} {} -> {}", old.version, shown(new)),
+            None => format!("{name} {}", shown(new)),
         })?;
     }
     change(file, |lock| lock.plugins.extend(found))
+}
+
+/// What is locked, for people.
+fn shown(locked: &Locked) -> String {
+    let signer = locked.signer.as_ref().map_or_else(String::new, |signer| format!(", signed by {signer}"));
+    format!("{} {}{signer}", locked.version, locked.component)
 }
 
 /// Whether what a tag stands for now may take the place of what it stood for.
@@ -86,8 +92,15 @@ fn may_follow(name: &str, old: &Locked, new: &Locked) -> Result<(), Failure> {
     if old.component == new.component || matches!(new.from.parse(), Ok(PluginReference::File(_))) {
         return Ok(());
     }
+    let other_signer = old.signer.as_ref().zip(new.signer.as_ref()).filter(|(old, new)| old != new);
     let message = match compare(&new.version, &old.version) {
-        Ordering::Greater => return Ok(()),
+        Ordering::Greater => match other_signer {
+            None => return Ok(()),
+            Some((before, now)) => format!(
+                "version {} of the plugin {name} is signed by {now}, and version {}, which is locked, by {before}",
+                new.version, old.version
+            ),
+        },
         Ordering::Less => format!(
             "{} now stands for version {} of the plugin {name}, and {} is locked: an old version was put in its place",
             new.from, new.version, old.version
@@ -130,10 +143,12 @@ pub(super) fn verify(app: &App, names: &[String], file: &Path) -> Result<(), Fai
     for (name, config) in chosen(app, names, file)? {
         let result = load(app, file, &name, &config, Some(Mode::Refuse));
         let version = lock.plugins.get(&name).map_or_else(String::new, |locked| locked.version.clone());
-        rows.push([name, version, if result.is_ok() { "right" } else { "refused" }.to_owned()]);
+        let signer = result.as_ref().ok().and_then(|(obtained, _)| Some(obtained.signer.as_ref()?.to_string()));
+        let said = if result.is_ok() { "right" } else { "refused" };
+        rows.push([name, version, said.to_owned(), signer.unwrap_or_else(|| "-".to_owned())]);
         failed = failed.or(result.err());
     }
-    output::table(["NAME", "VERSION", "RESULT"], &rows)?;
+    output::table(["NAME", "VERSION", "RESULT", "SIGNER"], &rows)?;
     failed.map_or(Ok(()), Err)
 }
 
@@ -184,7 +199,7 @@ fn load(
     name: &str,
     config: &PluginConfig,
     mode: Option<Mode>,
-) -> Result<(Artifact, Plugin), Failure> {
+) -> Result<(Obtained, Plugin), Failure> {
     let project = project_of(file)?;
     let lock = match mode {
         Some(mode) => LockFile::open(&project, mode)?,
@@ -196,9 +211,9 @@ fn load(
     let reporter = progress::reporter(ProgressMode::Quiet);
     let session = app.session_with(reporter, PullMode::Missing, declared, Default::default())?;
     app.block_on(async {
-        let artifact = session.plugins.fetch(name, mode.is_none()).await?;
-        let plugin = session.plugins.inspect(name).await?;
-        Ok::<_, Failure>((artifact, plugin))
+        let obtained = session.plugins.obtain(name, mode.is_none()).await?;
+        let plugin = session.plugins.compiled(name, &obtained).await?;
+        Ok::<_, Failure>((obtained, plugin))
     })
 }
 
