@@ -117,3 +117,27 @@ fn the_tables_are_those_of_the_contract() {
         assert_eq!(table, functions(&wit), "{name}");
     }
 }
+
+/// Components of the release use the whole contract, so what breaks for plugins that are out there breaks a test here.
+#[test]
+fn plugins_of_the_release_use_every_function() {
+    let engine = engine();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/contract/0.1.0");
+    let mut used = std::collections::BTreeSet::new();
+    for role in ["builder", "task", "source", "registry"] {
+        let bytes = std::fs::read(folder.join(role).with_extension("wasm")).unwrap();
+        assert!(bytes.len() < 200 << 10, "{role} has {} bytes; it stays in the repository for ever", bytes.len());
+        let ty = Component::new(&engine, bytes).unwrap().component_type();
+        for (name, item) in ty.imports(&engine) {
+            let (Some((CONTRACT, interface, _)), ComponentItem::ComponentInstance(instance)) = (split(name), item.ty)
+            else {
+                continue;
+            };
+            used.extend(instance.exports(&engine).map(|(function, _)| format!("{interface} {function}")));
+        }
+    }
+    let all =
+        INTERFACES.iter().flat_map(|(interface, functions)| functions.iter().map(move |f| format!("{interface} {f}")));
+    let unused: Vec<String> = all.filter(|function| !used.contains(function)).collect();
+    assert_eq!(unused, Vec::<String>::new(), "let one of the plugins in tests/contract use them");
+}
