@@ -8,6 +8,7 @@
 mod build;
 mod cache;
 mod chain;
+mod contract;
 mod death;
 mod docker;
 mod dockerfile;

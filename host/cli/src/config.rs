@@ -28,6 +28,9 @@ pub(crate) struct Config {
     pub(crate) services: BTreeMap<String, PathBuf>,
     /// The builder of `coop build` and of `uses: build`; the bundled `dockerfile` if none is named.
     pub(crate) builder: Option<String>,
+    /// Runs plugins of a version of the contract that is not released and may change.
+    #[serde(rename = "unreleased-contract")]
+    pub(crate) unreleased_contract: bool,
 }
 
 /// How one registry is reached.

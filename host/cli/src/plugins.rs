@@ -112,6 +112,7 @@ impl Plugins {
             compile: CompileLimits::default(),
             services: services(app),
             policy: Scopes::everything(),
+            unreleased_contract: app.config.unreleased_contract,
             http: http.clone(),
         };
         let sources = Sources {

@@ -1,5 +1,6 @@
 //! The contract `cooperage:plugin@0.1.0` as Rust types and traits, generated from `wit/`. The role worlds
-//! share the types of the one `imports` world, so the host implements every interface once.
+//! share the types of the one `imports` world, so the host implements every interface once. So does what changed in the
+//! unreleased version: the rest of it is that of 0.1.0.
 
 #![allow(missing_docs, clippy::all, unused_qualifications)]
 
@@ -86,6 +87,17 @@ pub mod source {
         imports: { default: async | trappable },
         exports: { default: async },
         with: { "cooperage:plugin": crate::bindings::imports::cooperage::plugin },
+    });
+}
+
+/// A plugin that builds images, as the unreleased version has it.
+pub mod next_builder {
+    wasmtime::component::bindgen!({
+        path: "../../wit/cooperage-plugin-next",
+        world: "builder-plugin",
+        imports: { default: async | trappable },
+        exports: { default: async },
+        with: { "cooperage:plugin@0.1.0": crate::bindings::imports::cooperage::plugin },
     });
 }
 

@@ -34,6 +34,8 @@ pub struct Config {
     pub services: BTreeMap<String, PathBuf>,
     /// What this host permits at all.
     pub policy: Scopes,
+    /// Whether plugins of a version of the contract that is not released are run.
+    pub unreleased_contract: bool,
     /// Sends what plugins ask for by HTTP.
     pub http: crate::http::Client,
 }

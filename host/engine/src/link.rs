@@ -3,6 +3,7 @@
 
 use wasmtime::component::types::{Component as ComponentType, ComponentItem};
 
+use crate::contract::ContractVersion;
 use crate::grants::Request;
 
 /// A version that plugins are built against.
@@ -123,11 +124,21 @@ impl Roles {
     }
 }
 
-/// Finds the roles by what is exported; lists what stands in the way.
-pub(crate) fn roles(component: &ComponentType, engine: &wasmtime::Engine) -> Result<Roles, Vec<Misfit>> {
+/// Finds the roles by what is exported; lists what stands in the way. A version of the contract that is not released
+/// fits only where `unreleased` ones are offered.
+pub(crate) fn roles(
+    component: &ComponentType,
+    engine: &wasmtime::Engine,
+    unreleased: bool,
+) -> Result<Roles, Vec<Misfit>> {
     let (mut roles, mut described, mut misfits) = (Roles::default(), false, Vec::new());
     for (name, _) in component.exports(engine) {
         let Some((CONTRACT, interface, version)) = split(name) else { continue };
+        let known = ContractVersion::of_export(name);
+        if known.is_some_and(|version| !version.is_released()) && !unreleased {
+            misfits.push(draft(name));
+            continue;
+        }
         let role = match interface {
             "plugin" => &mut described,
             "builder" => &mut roles.builder,
@@ -139,7 +150,7 @@ pub(crate) fn roles(component: &ComponentType, engine: &wasmtime::Engine) -> Res
                 continue;
             }
         };
-        if fits(version, CONTRACT_VERSION) {
+        if known.is_some() || fits(version, CONTRACT_VERSION) {
             *role = true;
         } else {
             misfits.push(newer(name, "exports", &format!("{CONTRACT}/{interface}@{}", text(CONTRACT_VERSION))));
@@ -229,6 +240,16 @@ fn newer(name: &str, verb: &str, offered: &str) -> Misfit {
     Misfit {
         what: format!("plugin {verb} {name}, host offers {offered}"),
         fix: format!("use a newer coop, or build the plugin against {CONTRACT}@{}", text(CONTRACT_VERSION)),
+    }
+}
+
+fn draft(name: &str) -> Misfit {
+    Misfit {
+        what: format!("plugin exports {name}, which is not released and may change"),
+        fix: format!(
+            "build it against {CONTRACT}@{}, or try it with `unreleased-contract: true` in config.yaml",
+            text(CONTRACT_VERSION)
+        ),
     }
 }
 

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasmtime::component::{Component, InstancePre};
 
-use crate::bindings::builder::BuilderPluginPre;
 use crate::bindings::registry::RegistryPluginPre;
 use crate::bindings::source::SourcePluginPre;
 use crate::bindings::task::TaskPluginPre;
 use crate::call::CallError;
 use crate::compile::child::{CompileError, in_child, precompile};
 use crate::compile::outline::{OutlineError, outline};
+use crate::contract::{self, BuilderCalls, ContractVersion};
 use crate::engine::Engine;
 use crate::grants::{Request, Scopes, Ungranted};
 use crate::instance::State;
@@ -120,6 +120,7 @@ struct Inner {
     digest: Digest,
     description: Description,
     advice: Vec<String>,
+    contract: ContractVersion,
     roles: Roles,
     pre: Pres,
     schemas: [OnceLock<Result<Schema, String>>; 4],
@@ -128,7 +129,7 @@ struct Inner {
 /// The roles ready to be instantiated.
 #[derive(Clone)]
 pub(crate) struct Pres {
-    pub builder: Option<BuilderPluginPre<State>>,
+    pub builder: Option<Arc<dyn BuilderCalls>>,
     pub task: Option<TaskPluginPre<State>>,
     pub source: Option<SourcePluginPre<State>>,
     pub registry: Option<RegistryPluginPre<State>>,
@@ -155,7 +156,7 @@ impl Engine {
             Some(component) => component,
             None => self.compile(&digest, wasm, trust).await?,
         };
-        let (roles, pre) = self.link(&component)?;
+        let (roles, contract, pre) = self.link(&component)?;
         let kept = self.0.code.description(&digest).and_then(|json| serde_json::from_slice(&json).ok());
         let description = match kept {
             Some(description) => description,
@@ -170,7 +171,7 @@ impl Engine {
         let schemas = Default::default();
         let engine = self.clone();
         let name = name.to_owned();
-        Ok(Plugin(Arc::new(Inner { engine, name, digest, description, advice, roles, pre, schemas })))
+        Ok(Plugin(Arc::new(Inner { engine, name, digest, description, advice, contract, roles, pre, schemas })))
     }
 
     async fn compile(&self, digest: &Digest, wasm: Wasm, trust: Trust) -> Result<Component, LoadError> {
@@ -208,10 +209,10 @@ impl Engine {
         }
     }
 
-    fn link(&self, component: &Component) -> Result<(Roles, Pres), LoadError> {
+    fn link(&self, component: &Component) -> Result<(Roles, ContractVersion, Pres), LoadError> {
         let (engine, ty) = (&self.0.wasmtime, component.component_type());
         let mut misfits = link::imports(&ty, engine);
-        let roles = match link::roles(&ty, engine) {
+        let roles = match link::roles(&ty, engine, self.0.config.unreleased_contract) {
             Ok(roles) => roles,
             Err(more) => {
                 misfits.extend(more);
@@ -226,14 +227,15 @@ impl Engine {
             let fix = "build it against the released package, unchanged".to_owned();
             LoadError::Link(vec![Misfit { what: format!("{error:#}"), fix }])
         };
+        let version = ContractVersion::of_exports(ty.exports(engine).map(|(name, _)| name));
         let pre: InstancePre<State> = self.0.linker.instantiate_pre(component).map_err(wrong)?;
         let pres = Pres {
-            builder: roles.builder.then(|| BuilderPluginPre::new(pre.clone())).transpose().map_err(wrong)?,
+            builder: roles.builder.then(|| contract::builder(version, pre.clone())).transpose().map_err(wrong)?,
             task: roles.task.then(|| TaskPluginPre::new(pre.clone())).transpose().map_err(wrong)?,
             source: roles.source.then(|| SourcePluginPre::new(pre.clone())).transpose().map_err(wrong)?,
             registry: roles.registry.then(|| RegistryPluginPre::new(pre)).transpose().map_err(wrong)?,
         };
-        Ok((roles, pres))
+        Ok((roles, version, pres))
     }
 }
 
@@ -285,6 +287,11 @@ impl Plugin {
     /// What it can be asked to do.
     pub fn roles(&self) -> Roles {
         self.0.roles
+    }
+
+    /// The newest version of the contract that it has something of.
+    pub fn contract(&self) -> ContractVersion {
+        self.0.contract
     }
 
     /// What its author may want to know: imports that cannot work.

@@ -6,7 +6,8 @@ mod registry;
 mod source;
 mod task;
 
+pub(crate) use builder::Raw as RawImage;
 pub use builder::{BuildRequest, BuiltImage};
-pub(crate) use describe::describe;
+pub(crate) use describe::{Raw as RawDescription, describe, raw_description};
 pub use registry::RegistryPlugin;
 pub use task::{TaskOutputs, TaskRequest};

@@ -15,7 +15,8 @@ use cooperage_engine::registries::{
     Backends, PullPolicy, RegistryBackend, RegistryService, Repository, Route, Routing, ServiceOptions,
 };
 use cooperage_engine::{
-    BuildRequest, CallContext, CallError, Engine, Plugin, RegistryPlugin, Scopes, TaskRequest, Trust, Wasm,
+    BuildRequest, CallContext, CallError, ContractVersion, Engine, Plugin, RegistryPlugin, Scopes, TaskRequest, Trust,
+    Wasm,
 };
 use cooperage_solve::{
     Base, Build, BuildOptions, Context, Error, ErrorKind, Image, ImageSource, Origin, Secrets, SourceProvider,
@@ -350,4 +351,44 @@ async fn the_registry_keeps_images() {
     assert_eq!(registry.tags(&at, &step).await.unwrap(), ["1"]);
     assert_eq!(registry.resolve(&at, "2", &step).await.unwrap_err().kind, ErrorKind::NotFound);
     assert!(release.engine.config().services.contains_key("released"));
+}
+
+#[tokio::test]
+async fn a_builder_of_the_next_version_works_beside_one_of_the_release() {
+    let release = Release::new("0.1.0").await;
+    let wasm = || Wasm::Bytes(guest::built("contract/next", "next_builder"));
+    let refused = release.engine.load("next", wasm(), Trust::Bundled).await.unwrap_err().to_string();
+    assert!(refused.contains("builder@0.2.0-next, which is not released"), "{refused}");
+
+    let config = cooperage_engine::Config { unreleased_contract: true, ..release.engine.config().clone() };
+    let next = Engine::new(config).unwrap().load("next", wasm(), Trust::Bundled).await.unwrap();
+    let old = release.plugins.load("builder").await;
+    assert_eq!((old.contract(), next.contract()), (ContractVersion::V0_1_0, ContractVersion::Next));
+    assert_eq!(next.description().name, "next-builder");
+
+    let (build, base) = (release.build(), &release.base);
+    let context = release.context(&next, &build);
+    let request = |parameters: Value| BuildRequest::new(parameters, Platform::host());
+    let images = async |parameters| next.build(&context, request(parameters)).await.unwrap().remove(0);
+    assert_eq!(next.detect(&context).await.unwrap(), 1);
+    let existing = images(json!({ "base": "base:1" })).await;
+    assert_eq!(existing.existing.as_ref().unwrap().manifest, base.manifest, "it stays what it is");
+    assert_eq!(
+        build.digest(&existing.tree).await.unwrap(),
+        build.digest(&Tree::image(Arc::new(base.clone()))).await.unwrap()
+    );
+
+    let described = images(json!({ "base": "base:1", "make": true })).await;
+    assert!(described.existing.is_none());
+    let of_old = old.build(&release.context(&old, &build), request(json!({}))).await.unwrap().remove(0);
+    for (image, file) in [(described, "/made"), (of_old, "/app/release")] {
+        assert!(build.stat(&image.tree, file, true).await.unwrap().is_some(), "{file}");
+        let manifest = build.image(image.into()).await.unwrap();
+        let layers = release.house.store.images().manifest(&manifest.digest).unwrap().layers;
+        assert_eq!(layers[0].digest, base.layers[0].digest, "{file}");
+    }
+    let Err(CallError::Failed(error)) = next.build(&context, request(json!({ "base": "other:1" }))).await else {
+        panic!("there is no such image");
+    };
+    assert_eq!(error.kind, ErrorKind::NotFound);
 }

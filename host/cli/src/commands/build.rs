@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use cooperage_engine::ports::Registries;
 use cooperage_engine::{BuildRequest, BuiltImage};
-use cooperage_solve::{Build, Context, Image, Redactor, Secrets};
+use cooperage_solve::{Build, Context, Redactor, Secrets};
 use cooperage_store::{BuildEntry, Descriptor, Platform, Reference, Store, media_types};
 use serde_json::{Map, Value, json};
 
@@ -200,14 +200,12 @@ async fn make(session: &Session, build: &Build, request: &Request) -> Result<Des
 
 /// Evaluates what a builder described; several images become an index.
 pub(crate) async fn assemble(build: &Build, images: Vec<BuiltImage>) -> Result<Descriptor, Failure> {
-    let one = |image: BuiltImage| {
-        let image = Image {
-            tree: image.tree,
-            platform: image.platform,
-            config: image.config,
-            annotations: image.annotations.into_iter().collect(),
-        };
-        build.image(image)
+    let one = |image: BuiltImage| async move {
+        if let Some(base) = &image.existing {
+            // It stays what it is, digest and all; its layers come when somebody needs them.
+            return Ok(Descriptor { platform: Some(image.platform), ..base.manifest.clone() });
+        }
+        build.image(image.into()).await
     };
     let mut manifests = futures::future::try_join_all(images.into_iter().map(one)).await?;
     match manifests.len() {

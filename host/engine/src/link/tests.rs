@@ -48,10 +48,14 @@ fn every_misfit_is_listed_with_its_fix() {
     );
 }
 
-fn roles_of(exports: &[&str]) -> Result<Roles, Vec<Misfit>> {
+fn exporting(exports: &[&str]) -> String {
     let exports: String = exports.iter().map(|name| format!("(export \"{name}\" (instance $i))")).collect();
-    let (engine, ty) = component(&format!("(component (instance $i) {exports})"));
-    roles(&ty, &engine)
+    format!("(component (instance $i) {exports})")
+}
+
+fn roles_of(exports: &[&str]) -> Result<Roles, Vec<Misfit>> {
+    let (engine, ty) = component(&exporting(exports));
+    roles(&ty, &engine, false)
 }
 
 #[test]
@@ -69,6 +73,26 @@ fn roles_are_what_is_exported() {
     );
     assert!(text(&["cooperage:plugin/plugin@0.2.0", "cooperage:plugin/task@0.2.0"]).contains("use a newer coop"));
     assert!(text(&["cooperage:plugin/plugin@0.1.0", "cooperage:plugin/scanner@0.1.0"]).contains("no such role"));
+}
+
+#[test]
+fn what_is_not_released_must_be_wanted() {
+    let exports = ["cooperage:plugin/plugin@0.1.0", "cooperage:plugin/builder@0.2.0-next"];
+    let refused = roles_of(&exports).unwrap_err();
+    assert_eq!(
+        refused.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "plugin exports cooperage:plugin/builder@0.2.0-next, which is not released and may change: build it against cooperage:plugin@0.1.0, or try it with `unreleased-contract: true` in config.yaml"
+        ]
+    );
+    let (engine, ty) = component(&exporting(&exports));
+    assert_eq!(roles(&ty, &engine, true), Ok(Roles { builder: true, ..Roles::default() }));
+    // A role that did not change is not in the unreleased version, and no other draft is known.
+    for name in ["cooperage:plugin/task@0.2.0-next", "cooperage:plugin/builder@0.2.0-other"] {
+        let (engine, ty) = component(&exporting(&["cooperage:plugin/plugin@0.1.0", name]));
+        let text = roles(&ty, &engine, true).unwrap_err()[0].to_string();
+        assert!(text.contains("use a newer coop"), "{text}");
+    }
 }
 
 #[test]

@@ -1,15 +1,14 @@
 //! The role `builder`: images described from a context and parameters.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use cooperage_solve::{CacheMode, Image, Tree};
+use cooperage_solve::{Base, CacheMode, Image, Tree};
 use cooperage_store::Platform;
 use serde_json::Value;
 
-use crate::bindings::builder::exports::cooperage::plugin::builder as wit_builder;
-use crate::bindings::wit;
 use crate::call::{CallContext, CallError, Special, call};
-use crate::convert::{annotations, platform_from_wit, platform_to_wit};
+use crate::convert::annotations;
 use crate::host::trees::GuestTree;
 use crate::plugin::Plugin;
 
@@ -58,20 +57,22 @@ pub struct BuiltImage {
     pub config: Value,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
+    /// The image is this one, which exists already: its manifest stays as it is. The rest says the same, so that the
+    /// image can also be made again.
+    pub existing: Option<Arc<Base>>,
 }
 
 impl From<BuiltImage> for Image {
     fn from(image: BuiltImage) -> Self {
-        let BuiltImage { tree, platform, config, annotations } = image;
+        let BuiltImage { tree, platform, config, annotations, .. } = image;
         Self { tree, platform, config, annotations }
     }
 }
 
-struct Raw {
-    tree: GuestTree,
-    platform: wit::Platform,
-    config: String,
-    annotations: Vec<(String, String)>,
+/// An image as a plugin gave it, whatever version of the contract it speaks.
+pub(crate) enum Raw {
+    Described { tree: GuestTree, platform: Platform, config: String, annotations: Vec<(String, String)> },
+    Existing(Arc<Base>),
 }
 
 impl Plugin {
@@ -80,10 +81,10 @@ impl Plugin {
     /// # Errors
     /// [`CallError`] tells wrong parameters, the plugin's own failure, a crash and a limit apart.
     pub async fn build(&self, context: &CallContext, request: BuildRequest) -> Result<Vec<BuiltImage>, CallError> {
-        let pre = self.pres().builder.clone().ok_or_else(|| self.no_builder())?;
+        let builder = self.pres().builder.clone().ok_or_else(|| self.no_builder())?;
         self.check_parameters("builder", &request.parameters)?;
         let special = Special { parameters: request.parameters.clone(), ..Special::default() };
-        let mut request = request_to_wit(request);
+        let mut request = request;
         // The host uses nothing of its own; a builder that keeps results elsewhere has to know.
         if context.build.as_ref().is_some_and(|build| build.options().cache == CacheMode::Ignore) {
             request.options.push(("no-cache".to_owned(), "true".to_owned()));
@@ -92,21 +93,7 @@ impl Plugin {
             (self.engine(), self.name()),
             context,
             special,
-            Box::new(move |store| {
-                Box::pin(async move {
-                    let instance = pre.instantiate_async(&mut *store).await?;
-                    let images = match instance.cooperage_plugin_builder().call_build(&mut *store, &request).await? {
-                        Ok(images) => images,
-                        Err(error) => return Ok(Err(error)),
-                    };
-                    let mut raw = Vec::with_capacity(images.len());
-                    for wit_builder::Image { tree, platform, config, annotations } in images {
-                        let tree = store.data_mut().table.delete(tree)?;
-                        raw.push(Raw { tree, platform, config, annotations });
-                    }
-                    Ok(Ok(raw))
-                })
-            }),
+            Box::new(move |store| Box::pin(async move { builder.build(store, request).await })),
         )
         .await?;
         images.into_iter().map(|image| self.built(image)).collect()
@@ -117,17 +104,12 @@ impl Plugin {
     /// # Errors
     /// As for [`Plugin::build`].
     pub async fn detect(&self, context: &CallContext) -> Result<u8, CallError> {
-        let pre = self.pres().builder.clone().ok_or_else(|| self.no_builder())?;
+        let builder = self.pres().builder.clone().ok_or_else(|| self.no_builder())?;
         let fit: u8 = call(
             (self.engine(), self.name()),
             context,
             Special::default(),
-            Box::new(move |store| {
-                Box::pin(async move {
-                    let instance = pre.instantiate_async(&mut *store).await?;
-                    instance.cooperage_plugin_builder().call_detect(&mut *store).await
-                })
-            }),
+            Box::new(move |store| Box::pin(async move { builder.detect(store).await })),
         )
         .await?;
         Ok(fit.min(100))
@@ -139,25 +121,22 @@ impl Plugin {
 
     fn built(&self, image: Raw) -> Result<BuiltImage, CallError> {
         let wrong = |message: String| CallError::Contract { plugin: self.name().to_owned(), message };
-        let tree = image.tree.into_tree().map_err(CallError::Failed)?;
-        let config: Value = serde_json::from_str(&image.config)
+        let (tree, platform, config, list) = match image {
+            Raw::Existing(base) => return Ok(existing(base)),
+            Raw::Described { tree, platform, config, annotations } => (tree, platform, config, annotations),
+        };
+        let tree = tree.into_tree().map_err(CallError::Failed)?;
+        let config: Value = serde_json::from_str(&config)
             .map_err(|error| wrong(format!("its image configuration is no JSON: {error}")))?;
         if !config.is_object() {
             return Err(wrong("its image configuration is no JSON object".to_owned()));
         }
-        let platform = platform_from_wit(image.platform);
-        Ok(BuiltImage { tree, platform, config, annotations: annotations(image.annotations) })
+        Ok(BuiltImage { tree, platform, config, annotations: annotations(list), existing: None })
     }
 }
 
-fn request_to_wit(request: BuildRequest) -> wit_builder::Request {
-    wit_builder::Request {
-        parameters: request.parameters.to_string(),
-        platforms: request.platforms.iter().map(platform_to_wit).collect(),
-        build_platform: platform_to_wit(&request.build_platform),
-        arguments: request.arguments,
-        labels: request.labels,
-        epoch: request.epoch,
-        options: request.options,
-    }
+fn existing(base: Arc<Base>) -> BuiltImage {
+    let (tree, platform) = (Tree::image(base.clone()), base.platform.clone());
+    let config = base.config.value().clone();
+    BuiltImage { tree, platform, config, annotations: BTreeMap::new(), existing: Some(base) }
 }

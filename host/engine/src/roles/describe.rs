@@ -8,12 +8,12 @@ use crate::grants::Request;
 use crate::limits::Limits;
 use crate::plugin::{Description, LoadError, Pres};
 
-/// Each role world has a type of its own for the same record.
-macro_rules! raw {
+/// The record as a role's world has it: each has a type of its own for it.
+macro_rules! raw_description {
     ($description:expr) => {{
         let description = $description;
         let capabilities = description.capabilities.into_iter().map(|c| (c.class, c.request, c.reason)).collect();
-        Raw {
+        $crate::roles::RawDescription {
             name: description.name,
             version: description.version,
             summary: description.summary,
@@ -24,15 +24,17 @@ macro_rules! raw {
         }
     }};
 }
+pub(crate) use raw_description;
 
-struct Raw {
-    name: String,
-    version: String,
-    summary: String,
-    parameters: Vec<(String, String)>,
-    capabilities: Vec<(String, String, String)>,
-    provides: Vec<String>,
-    annotations: Vec<(String, String)>,
+/// What a plugin said, its JSON unread.
+pub(crate) struct Raw {
+    pub name: String,
+    pub version: String,
+    pub summary: String,
+    pub parameters: Vec<(String, String)>,
+    pub capabilities: Vec<(String, String, String)>,
+    pub provides: Vec<String>,
+    pub annotations: Vec<(String, String)>,
 }
 
 pub(crate) async fn describe(engine: &Engine, name: &str, pres: &Pres) -> Result<Description, LoadError> {
@@ -51,18 +53,17 @@ pub(crate) async fn describe(engine: &Engine, name: &str, pres: &Pres) -> Result
         Special::default(),
         Box::new(move |store| {
             Box::pin(async move {
-                Ok(Ok(if let Some(pre) = pres.builder {
-                    let instance = pre.instantiate_async(&mut *store).await?;
-                    raw!(instance.cooperage_plugin_plugin().call_describe(&mut *store).await?)
+                Ok(Ok(if let Some(builder) = pres.builder {
+                    builder.describe(store).await?
                 } else if let Some(pre) = pres.task {
                     let instance = pre.instantiate_async(&mut *store).await?;
-                    raw!(instance.cooperage_plugin_plugin().call_describe(&mut *store).await?)
+                    raw_description!(instance.cooperage_plugin_plugin().call_describe(&mut *store).await?)
                 } else if let Some(pre) = pres.registry {
                     let instance = pre.instantiate_async(&mut *store).await?;
-                    raw!(instance.cooperage_plugin_plugin().call_describe(&mut *store).await?)
+                    raw_description!(instance.cooperage_plugin_plugin().call_describe(&mut *store).await?)
                 } else if let Some(pre) = pres.source {
                     let instance = pre.instantiate_async(&mut *store).await?;
-                    raw!(instance.cooperage_plugin_plugin().call_describe(&mut *store).await?)
+                    raw_description!(instance.cooperage_plugin_plugin().call_describe(&mut *store).await?)
                 } else {
                     wasmtime::bail!("the component has no role")
                 }))

@@ -23,20 +23,22 @@ use serde_json::{Value, json};
 /// The guest's bytes, built as its author would.
 pub fn wasm() -> Arc<[u8]> {
     static WASM: OnceLock<Arc<[u8]>> = OnceLock::new();
-    WASM.get_or_init(|| {
-        let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/adversarial/guests");
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "--manifest-path"]);
-        cargo.arg(guests.join("Cargo.toml")).env("CARGO_TARGET_DIR", &target);
-        for leaks in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER"] {
-            cargo.env_remove(leaks);
-        }
-        assert!(cargo.status().expect("cargo runs").success(), "the guest builds");
-        std::fs::read(target.join("wasm32-wasip2/release/cooperage_adversary.wasm")).unwrap().into()
-    })
-    .clone()
+    WASM.get_or_init(|| built("adversarial/guests", "cooperage_adversary")).clone()
+}
+
+/// The component that the crate in a folder below `tests` makes.
+pub fn built(folder: &str, name: &str) -> Arc<[u8]> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(folder);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "--manifest-path"]);
+    cargo.arg(folder.join("Cargo.toml")).env("CARGO_TARGET_DIR", &target);
+    for leaks in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER"] {
+        cargo.env_remove(leaks);
+    }
+    assert!(cargo.status().expect("cargo runs").success(), "{} builds", folder.display());
+    std::fs::read(target.join(format!("wasm32-wasip2/release/{name}.wasm"))).unwrap().into()
 }
 
 /// Keeps what is reported.
@@ -119,6 +121,7 @@ impl House {
             compile: CompileLimits::default(),
             services: BTreeMap::new(),
             policy: Scopes::everything(),
+            unreleased_contract: false,
             http: Client::new(Settings::default()).unwrap(),
         })
         .unwrap();
