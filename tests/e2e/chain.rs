@@ -140,9 +140,9 @@ fn a_commit_goes_all_the_way_through_an_engine() {
     town.check(&town.flow("build", ", with: { no_cache: true }"));
 }
 
-/// The component of a builder, built as a stranger would build it.
-fn site() -> PathBuf {
-    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/e2e/guests/site");
+/// Builds a component of a directory of the tests, as a stranger would.
+pub fn guest(directory: &str, name: &str) -> PathBuf {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(directory);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-wasip2", "--manifest-path"]);
@@ -151,7 +151,7 @@ fn site() -> PathBuf {
         cargo.env_remove(leaks);
     }
     assert!(cargo.status().unwrap().success(), "the guest builds");
-    target.join("wasm32-wasip2/release/site_builder.wasm")
+    target.join("wasm32-wasip2/release").join(name).with_extension("wasm")
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn strangers_work_together() {
     // The host knows neither: they come from a registry, by names that are not bundled.
     let (builder, shelf) = (registry.name("plugins/site:1"), registry.name("plugins/shelf:1"));
     let key = Key::new(&machine, "theirs");
-    key.publish(&machine, &site().display().to_string(), &builder);
+    key.publish(&machine, &guest("e2e/guests/site", "site_builder").display().to_string(), &builder);
     key.publish(&machine, &super::plugin::component("ftp").display().to_string(), &shelf);
     let registries = format!(
         "trust: {{ keys: {{ {} }} }}\n\

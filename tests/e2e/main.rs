@@ -5,6 +5,7 @@
 
 #![allow(missing_docs, reason = "tests are read, not called")]
 
+mod addon;
 mod build;
 mod cache;
 mod chain;
