@@ -147,7 +147,7 @@ pub(super) fn project_of(file: &Path) -> Result<PathBuf, Failure> {
     evaluation::directory(directory)
 }
 
-/// Reads a flow file. What is given are variables, `NAME=VALUE`, and come before those of the environment.
+/// Reads a flow file. The variables `given` are written `NAME=VALUE` and win over those of the environment.
 pub(super) fn read(app: &App, path: &Path, given: &[String]) -> Result<FlowFile, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(format!("the flow file {} cannot be read: {error}", path.display()))

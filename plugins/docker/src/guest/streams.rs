@@ -20,7 +20,7 @@ pub struct Streams {
 enum Answer {
     Asked(Pending),
     Begun(Response),
-    /// What the body had when it was looked at last, is over.
+    /// The whole body has been read.
     Over,
 }
 

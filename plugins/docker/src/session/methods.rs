@@ -1,7 +1,7 @@
 //! What the engine may call in a session, and who answers.
 //!
 //! BuildKit has more methods for credentials, by which the secret of a registry need not leave this side: `FetchToken`,
-//! `GetTokenAuthority` and `VerifyTokenAuthority`. Where they are not implemented it falls back to `Credentials`
+//! `GetTokenAuthority` and `VerifyTokenAuthority`. An engine that is told of none of them asks for `Credentials`
 //! (`CredentialsFunc` and `GetTokenAuthority` of `session/auth/auth.go`).
 
 use std::future::{Future, poll_fn};
