@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::certificate::Certificate;
 use super::fields::{Bytes, Number, hex, printable};
 use super::rekor::{Entry, Proof};
+use super::root::{CertificateDocument, ChainDocument, IdDocument};
 use super::{Error, Subject};
 
 /// Media type of the bundles that are made today.
@@ -67,17 +68,6 @@ struct MaterialDocument {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CertificateDocument {
-    raw_bytes: Bytes,
-}
-
-#[derive(Deserialize)]
-struct ChainDocument {
-    certificates: Vec<CertificateDocument>,
-}
-
-#[derive(Deserialize)]
 struct KeyDocument {
     #[serde(default)]
     hint: String,
@@ -106,12 +96,6 @@ struct EntryDocument {
     inclusion_promise: Option<PromiseDocument>,
     inclusion_proof: Option<ProofDocument>,
     canonicalized_body: Bytes,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct IdDocument {
-    key_id: Bytes,
 }
 
 #[derive(Deserialize)]

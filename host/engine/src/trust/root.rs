@@ -64,10 +64,11 @@ struct KeyDocument {
     valid_for: Validity,
 }
 
+/// The name of a log, in trust roots and bundles alike: by convention the digest of its key.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct IdDocument {
-    key_id: Bytes,
+pub(super) struct IdDocument {
+    pub key_id: Bytes,
 }
 
 #[derive(Deserialize)]
@@ -78,15 +79,16 @@ struct AuthorityDocument {
     valid_for: Validity,
 }
 
+/// Certificates in trust roots and bundles alike, whoever signs first.
 #[derive(Deserialize)]
-struct ChainDocument {
-    certificates: Vec<CertificateDocument>,
+pub(super) struct ChainDocument {
+    pub certificates: Vec<CertificateDocument>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct CertificateDocument {
-    raw_bytes: Bytes,
+pub(super) struct CertificateDocument {
+    pub raw_bytes: Bytes,
 }
 
 impl TrustRoot {
