@@ -243,3 +243,23 @@ fn a_full_disk_is_told_and_leaves_no_half_of_anything() {
     let left: Vec<_> = std::fs::read_dir(&disk).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["store"]);
 }
+
+#[test]
+fn a_parameter_that_a_plugin_does_not_know_is_marked_with_the_nearest_name() {
+    let Some(machine) = machine() else { return };
+    machine.write("Dockerfile", "FROM scratch\n");
+    let check = |step: &str, says: &[&str]| {
+        machine.write("cooperage.yaml", &format!("version: 1\nflow:\n  a: {step}\n"));
+        machine.fails(&["run"], 2).says(says);
+    };
+    check(
+        "{ uses: dockerfile, with: { tagret: x } }",
+        &["cooperage.yaml:3:34", "^^^^^^\n", "no parameter `tagret`", "did you mean `target`?"],
+    );
+    check("{ uses: dockerfile, with: { contxt: x } }", &["cooperage.yaml:3:34", "did you mean `context`?"]);
+    check(
+        "{ uses: script, with: { image: x, workdri: y } }",
+        &["cooperage.yaml:3:40", "^^^^^^^\n", "did you mean `workdir`?"],
+    );
+    check("{ uses: script, with: { image: x, run: 5 } }", &["cooperage.yaml:3:45", "5 is not of types"]);
+}

@@ -323,17 +323,34 @@ impl Plugin {
     /// [`CallError::Parameters`] with the first value that does not fit; [`CallError::Contract`] if the plugin's
     /// schema is none.
     pub fn check_parameters(&self, role: &str, parameters: &Value) -> Result<(), CallError> {
-        let Some(schema) = self.0.description.parameters.get(role) else { return Ok(()) };
+        self.schema(role)?.map_or(Ok(()), |schema| schema.check(parameters))
+    }
+
+    /// Parameters as the plugin gets them: checked, and with the defaults of the schema for what they leave out. What a
+    /// call may reach is decided by the parameters as they are given, never by defaults, which are the plugin's words.
+    ///
+    /// # Errors
+    /// As of [`check_parameters`](Self::check_parameters); [`CallError::Contract`] too if a default does not fit.
+    pub fn complete_parameters(&self, role: &str, parameters: &Value) -> Result<Value, CallError> {
+        let Some(schema) = self.schema(role)? else { return Ok(parameters.clone()) };
+        schema.check(parameters)?;
+        schema.complete(parameters).map_err(|message| self.broken(&message))
+    }
+
+    fn schema(&self, role: &str) -> Result<Option<&Schema>, CallError> {
+        let Some(schema) = self.0.description.parameters.get(role) else { return Ok(None) };
         let slot = match role {
             "builder" => 0,
             "task" => 1,
             "source" => 2,
             _ => 3,
         };
-        match self.0.schemas[slot].get_or_init(|| Schema::new(schema)) {
-            Ok(schema) => schema.check(parameters),
-            Err(message) => Err(CallError::Contract { plugin: self.0.name.clone(), message: message.clone() }),
-        }
+        let schema = self.0.schemas[slot].get_or_init(|| Schema::new(schema));
+        schema.as_ref().map(Some).map_err(|message| self.broken(message))
+    }
+
+    fn broken(&self, message: &str) -> CallError {
+        CallError::Contract { plugin: self.0.name.clone(), message: message.to_owned() }
     }
 
     pub(crate) fn pres(&self) -> &Pres {

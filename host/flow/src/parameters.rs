@@ -45,6 +45,7 @@ enum Content {
 /// A name in a map, such as that of an output.
 #[derive(Debug, Clone)]
 struct Name {
+    span: Span,
     /// As written.
     raw: String,
     /// If it has to be computed.
@@ -114,23 +115,37 @@ impl Parameters {
         self.expressions().into_iter().flat_map(Expression::references)
     }
 
-    /// The place of a JSON pointer, or of the deepest part of it that is there: where to show that a value
-    /// does not fit a plugin's schema.
+    /// The place of the value at a JSON pointer, or of the deepest part of it that is there: where to show that a
+    /// value does not fit a plugin's schema.
     pub fn span_of(&self, pointer: &str) -> Span {
-        let mut current = &self.root;
+        self.find(pointer).1.span.clone()
+    }
+
+    /// The place of the name that a JSON pointer ends with, if it is written in the file.
+    pub fn span_of_name(&self, pointer: &str) -> Option<Span> {
+        self.find(pointer).0.map(|name| name.span.clone())
+    }
+
+    /// What is at a JSON pointer, or the deepest part of it that is there; its name, if the whole is there.
+    fn find(&self, pointer: &str) -> (Option<&Name>, &Parameter) {
+        let mut found = (None, &self.root);
         for token in pointer.split('/').skip(1) {
             let token = token.replace("~1", "/").replace("~0", "~");
-            let next = match &current.content {
-                Content::Map(entries) => entries.iter().find(|(name, _)| name.raw == token).map(|(_, value)| value),
-                Content::List(items) => token.parse().ok().and_then(|index: usize| items.get(index)),
+            let next = match &found.1.content {
+                Content::Map(entries) => {
+                    entries.iter().find(|(name, _)| name.raw == token).map(|(name, value)| (Some(name), value))
+                }
+                Content::List(items) => {
+                    token.parse().ok().and_then(|index: usize| items.get(index)).map(|value| (None, value))
+                }
                 _ => None,
             };
             match next {
-                Some(next) => current = next,
-                None => break,
+                Some(next) => found = next,
+                None => return (None, found.1),
             }
         }
-        current.span.clone()
+        found
     }
 }
 
@@ -282,7 +297,7 @@ impl Reader<'_> {
             let places = align(self.source, &key.span, &key.name);
             Template::parse(self.source, &key.name, &places, self.variables, self.found)
         });
-        Name { raw: key.name.clone(), template }
+        Name { span: key.span.clone(), raw: key.name.clone(), template }
     }
 
     fn secret(&mut self, value: &Node) -> Content {

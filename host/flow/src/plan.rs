@@ -6,6 +6,7 @@ use crate::expression::Scope;
 use crate::file::{FlowFile, Step};
 use crate::graph::sort;
 use crate::matrix::Instance;
+use crate::run::StepError;
 use crate::source::{Source, Span};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -212,10 +213,12 @@ impl Plan {
         node.step.with.known(&constants(&node.id, &node.instance, &self.variables))
     }
 
-    /// A mistake in a step's parameters, shown in the file. `pointer` is a JSON pointer into `with`.
-    pub fn parameter_error(&self, node: usize, pointer: &str, message: &str) -> Option<Diagnostic> {
-        let span = self.nodes.get(node)?.step.with.span_of(pointer);
-        Some(Diagnostic::error(&self.source, Code::Parameter, span, message))
+    /// A mistake in a step's parameters, shown in the file: at the value, or at the name if that is wrong.
+    pub fn parameter_error(&self, node: usize, error: &StepError) -> Option<Diagnostic> {
+        let (with, pointer) = (&self.nodes.get(node)?.step.with, error.pointer.as_deref()?);
+        let name = error.known.as_ref().and_then(|_| with.span_of_name(pointer));
+        let span = name.unwrap_or_else(|| with.span_of(pointer));
+        Some(Diagnostic::error(&self.source, Code::Parameter, span, &error.message).maybe_hint(error.parameter_hint()))
     }
 
     /// The index of a step.

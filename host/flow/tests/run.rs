@@ -372,6 +372,8 @@ async fn failures_that_the_file_is_to_blame_for_are_shown_in_it() {
         d: { uses: fake, if: steps.a.digest }
         e: { uses: fake, with: { deep: [{ port: 99999 }], fail: 'too large', pointer: /deep/0/port } }
         f: { uses: fake, with: { refuse: true, fail: no grant } }
+        g: { uses: fake, with: { deep: [{ prot: 1 }], fail: 'no such name', pointer: /deep/0/prot, known: [host, port] } }
+        h: { uses: fake, with: { deep: [{ elsewhere: 1 }], fail: 'no such name', pointer: /deep/0/elsewhere, known: [host] } }
     ";
     let result =
         run(&plan(yaml), Arc::new(Fake::default()), Arc::new(NoObserver), &fake::options(), &Cancel::new()).await;
@@ -408,7 +410,23 @@ error: too large
 7 |         e: { uses: fake, with: { deep: [{ port: 99999 }], fail: 'too large', pointer: /deep/0/port } }
   |                                                 ^^^^^
 
-f"#;
+f
+
+error: no such name
+ --> cooperage.yaml:9:43
+  |
+9 |         g: { uses: fake, with: { deep: [{ prot: 1 }], fail: 'no such name', pointer: /deep/0/prot, known: [host, port] } }
+  |                                           ^^^^
+  |
+help: did you mean `port`?
+
+error: no such name
+  --> cooperage.yaml:10:43
+   |
+10 |         h: { uses: fake, with: { deep: [{ elsewhere: 1 }], fail: 'no such name', pointer: /deep/0/elsewhere, known: [host] } }
+   |                                           ^^^^^^^^^
+   |
+help: known here: `host`"#;
     assert_eq!(shown.join("\n\n"), expected.trim_start_matches('\n'), "\n{}", shown.join("\n\n"));
     assert!(result.failed_by(FaultKind::Refused) && result.failed_by(FaultKind::Invalid));
 }

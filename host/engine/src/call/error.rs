@@ -36,6 +36,8 @@ pub enum CallError {
     Parameters {
         /// JSON pointer to the value that is wrong; empty is the whole.
         pointer: String,
+        /// If the last name of the pointer is wrong, not its value: the names that are known there.
+        known: Option<Vec<String>>,
         /// What is wrong with it.
         message: String,
     },
@@ -79,6 +81,9 @@ impl From<CallError> for Error {
                 Self { context: backtrace, ..Self::internal(message).hint(hint) }
             }
             CallError::Limit { .. } => Self::new(ErrorKind::Limit, message),
+            CallError::Parameters { known: Some(known), .. } if !known.is_empty() => {
+                Self::invalid(message).hint(format!("known there: `{}`", known.join("`, `")))
+            }
             CallError::Parameters { .. } => Self::invalid(message),
             CallError::Role { .. } => Self::new(ErrorKind::Unsupported, message),
             CallError::Contract { .. } | CallError::Internal { .. } => Self::internal(message),

@@ -82,9 +82,9 @@ impl Plugin {
     /// [`CallError`] tells wrong parameters, the plugin's own failure, a crash and a limit apart.
     pub async fn build(&self, context: &CallContext, request: BuildRequest) -> Result<Vec<BuiltImage>, CallError> {
         let builder = self.pres().builder.clone().ok_or_else(|| self.no_builder())?;
-        self.check_parameters("builder", &request.parameters)?;
-        let special = Special { parameters: request.parameters.clone(), ..Special::default() };
-        let mut request = request;
+        let parameters = self.complete_parameters("builder", &request.parameters)?;
+        let special = Special { parameters: request.parameters, ..Special::default() };
+        let mut request = BuildRequest { parameters, ..request };
         // The host uses nothing of its own; a builder that keeps results elsewhere has to know.
         if context.build.as_ref().is_some_and(|build| build.options().cache == CacheMode::Ignore) {
             request.options.push(("no-cache".to_owned(), "true".to_owned()));

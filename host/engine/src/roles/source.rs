@@ -71,13 +71,13 @@ impl Plugin {
         let role = || CallError::Role { plugin: self.name().to_owned(), role: "source" };
         let pre = self.pres().source.clone().ok_or_else(role)?;
         let parameters: Value = serde_json::from_str(&request.parameters).unwrap_or(Value::Null);
-        self.check_parameters("source", &parameters)?;
+        let complete = self.complete_parameters("source", &parameters)?.to_string();
         // The URL is among what the user names: it says where the plugin may go.
         let special = Special {
             parameters: json!({ "url": request.url.split('#').next().unwrap_or_default(), "parameters": parameters }),
             ..Special::default()
         };
-        let request = wit_source::Request { url: request.url.clone(), parameters: request.parameters.clone() };
+        let request = wit_source::Request { url: request.url.clone(), parameters: complete };
         call(
             (self.engine(), self.name()),
             context,

@@ -38,8 +38,7 @@ impl Plugin {
     pub async fn run_task(&self, context: &CallContext, request: TaskRequest) -> Result<TaskOutputs, CallError> {
         let role = || CallError::Role { plugin: self.name().to_owned(), role: "task" };
         let pre = self.pres().task.clone().ok_or_else(role)?;
-        self.check_parameters("task", &request.parameters)?;
-        let parameters = request.parameters.to_string();
+        let parameters = self.complete_parameters("task", &request.parameters)?.to_string();
         let special = Special { parameters: request.parameters, ..Special::default() };
         let inputs = request.inputs;
         let (values, tree): Raw = call(

@@ -241,10 +241,7 @@ impl<'a> Run<'a> {
                 let told = self.cancel.is_cancelled() || group.and_then(Group::culprit).is_some();
                 let stopped = error.kind == FaultKind::Cancelled && told;
                 let change = if stopped { Change::Cancel } else { Change::Fail };
-                let diagnostic = error.pointer.as_deref().and_then(|pointer| {
-                    let diagnostic = self.plan.parameter_error(index, pointer, &error.message)?;
-                    Some(diagnostic.maybe_hint(error.hint.clone()))
-                });
+                let diagnostic = self.plan.parameter_error(index, &error);
                 self.fault(index, change, error, diagnostic);
             }
         }

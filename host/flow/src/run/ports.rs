@@ -4,6 +4,7 @@ use super::cancel::Cancel;
 use super::journal::Journal;
 use super::log::StepLog;
 use super::status::{SkipReason, Status};
+use crate::diagnostic::nearest;
 use crate::parameters::SecretRef;
 use crate::plan::StepId;
 use async_trait::async_trait;
@@ -177,9 +178,25 @@ pub struct StepError {
     pub hint: Option<String>,
     /// The parameter at fault, as a JSON pointer into `with`: it is shown in the file.
     pub pointer: Option<String>,
+    /// If it is the parameter's name that is at fault, not its value: the names that would be right there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known: Option<Vec<String>>,
 }
 
 impl StepError {
+    /// What to do about a parameter: the hint, or the names that may have been meant.
+    pub(crate) fn parameter_hint(&self) -> Option<String> {
+        let names = || {
+            let written = self.pointer.as_ref()?.rsplit('/').next()?;
+            let known = self.known.as_ref().filter(|known| !known.is_empty())?;
+            Some(match nearest(written, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: `{}`", known.join("`, `")),
+            })
+        };
+        self.hint.clone().or_else(names)
+    }
+
     /// An error that will not pass.
     pub fn new(kind: FaultKind, message: impl Into<String>) -> StepError {
         StepError {
@@ -190,6 +207,7 @@ impl StepError {
             context: Vec::new(),
             hint: None,
             pointer: None,
+            known: None,
         }
     }
 

@@ -33,8 +33,10 @@ struct Orders {
     retry_after: Option<u64>,
     /// refused,
     refuse: bool,
-    /// because of that parameter.
+    /// because of that parameter,
     pointer: Option<String>,
+    /// whose name should be one of these.
+    known: Option<Vec<String>>,
     panic: bool,
     out: Map<String, Value>,
     tree: Option<String>,
@@ -152,6 +154,7 @@ async fn obey(call: &StepCall) -> Result<StepOutputs, StepError> {
         error.retryable = orders.retryable;
         error.retry_after = orders.retry_after.map(Duration::from_millis);
         error.pointer = orders.pointer;
+        error.known = orders.known;
         return Err(error);
     }
     Ok(outputs(orders))
