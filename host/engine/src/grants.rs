@@ -172,6 +172,8 @@ impl Scopes {
             http: HttpScope::named_by_user(),
             tcp: TcpScope::named_by_user(),
             secrets: SecretsScope::named_by_user(),
+            registries: RegistriesScope::named_by_user(),
+            sources: SourcesScope::named_by_user(),
             ..Self::default()
         };
         named.read(map, Side::Allow)

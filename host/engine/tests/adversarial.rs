@@ -324,6 +324,10 @@ async fn others_are_not_made_to_reach_what_is_not_granted() {
     assert_eq!(kind_of(house.at(allow.clone(), "fetch", "https://evil.example/x").await).0, ErrorKind::Denied);
     let (kind, message) = kind_of(house.at(allow, "fetch", "https://good.example/x").await);
     assert!(kind == ErrorKind::Unsupported && message.contains("there is no source"), "{message}");
+    // A source plugin may read the secrets that its parameters name; this one must not put names in its mouth.
+    let fetch = async |allow: Value| kind_of(house.at(allow, "fetch-with-secret", "https://good.example/x").await);
+    let (kind, message) = fetch(json!({ "sources": "https://good.example/**", "secrets": "GRANTED" })).await;
+    assert!(kind == ErrorKind::Denied && message.contains("use the secret `OTHER`"), "{message}");
     assert_eq!(kind_of(house.at(json!({}), "save", "private/app:1").await).0, ErrorKind::Denied);
 }
 

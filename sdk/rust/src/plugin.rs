@@ -87,13 +87,14 @@ impl Capability {
     }
 
     /// Moving images between the store and registries: `resolve`, `pull`, `push`, each with a pattern of references
-    /// behind it if it is about some only.
+    /// behind it if it is about some only. A registry plugin needs none for its own registry.
     #[must_use]
     pub fn registries<S: AsRef<str>>(actions: impl IntoIterator<Item = S>, reason: impl Into<String>) -> Self {
         Self::new("registries", strings(actions), reason)
     }
 
-    /// Files behind URLs, by patterns in which `*` stands for any characters but `/` and `**` for any.
+    /// Files behind URLs, by patterns in which `*` stands for any characters but `/` and `**` for any; `**` alone is any
+    /// URL that the user allows. For URLs of parameters there is [`named`](Self::named).
     #[must_use]
     pub fn sources<S: AsRef<str>>(urls: impl IntoIterator<Item = S>, reason: impl Into<String>) -> Self {
         Self::new("sources", strings(urls), reason)
@@ -105,10 +106,19 @@ impl Capability {
         Self::new("tcp", strings(places), reason)
     }
 
-    /// What the parameters of a call name, for the classes `http`, `tcp` and `secrets`.
+    /// What the parameters of a call name, for the classes `http` and `sources` (URLs), `tcp` (URLs that are not HTTP, and
+    /// `host:port`) and `secrets`. The user has written it into the flow and need not allow it a second time; defaults of
+    /// the schema are not the user's words and do not count. For images there is [`images`](Self::images).
     #[must_use]
     pub fn named(class: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::new(class, serde_json::json!([{ "from": "parameters" }]), reason)
+    }
+
+    /// The images that the parameters of a call name: `resolve` and `pull` need no second yes of the user, `push` does.
+    #[must_use]
+    pub fn images<S: AsRef<str>>(actions: impl IntoIterator<Item = S>, reason: impl Into<String>) -> Self {
+        let item = |action: S| serde_json::json!({ "action": action.as_ref(), "from": "parameters" });
+        Self::new("registries", actions.into_iter().map(item).collect(), reason)
     }
 
     /// Running processes in trees.

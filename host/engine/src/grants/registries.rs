@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Scope, Side, list, some_list, wrong};
+use super::{Named, Scope, Side, list, some_list, wrong};
 use crate::pattern::{fits, narrower};
 
 /// What is done.
@@ -33,14 +33,24 @@ impl Action {
     }
 }
 
-/// `ACTION [PATTERN]`: in the pattern of references `*` stands for any characters but `/`, `**` for any.
+/// `ACTION [PATTERN]`: in the pattern of references `*` stands for any characters but `/`, `**` for any. Or
+/// `{ "action": ACTION, "from": "parameters" }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ActionRule {
     action: Action,
-    pattern: Option<String>,
+    about: About,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum About {
+    All,
+    Pattern(String),
+    /// What the parameters of the call name.
+    Parameters,
 }
 
 impl ActionRule {
+    /// What is asked for and allowed too.
     fn narrower(&self, other: &Self) -> Option<Self> {
         let action = if other.action.includes(self.action) {
             self.action
@@ -49,16 +59,46 @@ impl ActionRule {
         } else {
             return None;
         };
-        let pattern = match (&self.pattern, &other.pattern) {
-            (None, pattern) | (pattern, None) => pattern.clone(),
-            (Some(one), Some(two)) => Some(narrower(one, two)?),
+        let about = match (&self.about, &other.about) {
+            (about, About::All) => about.clone(),
+            (About::Parameters, About::Parameters) => About::Parameters,
+            // Everybody says yes to what parameters name: a plugin that asks for more has to ask for that too.
+            (About::Parameters, _) | (_, About::Parameters) => return None,
+            (About::All, about) => about.clone(),
+            (About::Pattern(one), About::Pattern(two)) => About::Pattern(narrower(one, two)?),
         };
-        Some(Self { action, pattern })
+        Some(Self { action, about })
     }
 
-    fn text(&self) -> String {
+    fn read(value: &Value) -> Option<Self> {
+        let action = |word: &str| Action::ALL.into_iter().find(|action| action.word() == word);
+        if let Value::Object(map) = value {
+            let whole = map.len() == 2 && map.get("from").is_some_and(|from| from == "parameters");
+            let action = action(map.get("action").filter(|_| whole)?.as_str()?)?;
+            return Some(Self { action, about: About::Parameters });
+        }
+        let text = value.as_str()?;
+        let (word, pattern) = text.split_once(' ').map_or((text, ""), |(word, rest)| (word, rest.trim()));
+        let about = if pattern.is_empty() { About::All } else { About::Pattern(pattern.to_owned()) };
+        Some(Self { action: action(word)?, about })
+    }
+
+    fn json(&self) -> Value {
         let word = self.action.word();
-        self.pattern.as_ref().map_or_else(|| word.to_owned(), |pattern| format!("{word} {pattern}"))
+        match &self.about {
+            About::All => json!(word),
+            About::Pattern(pattern) => json!(format!("{word} {pattern}")),
+            About::Parameters => json!({ "action": word, "from": "parameters" }),
+        }
+    }
+
+    fn allows(&self, action: Action, reference: &str, named: &Named) -> bool {
+        self.action.includes(action)
+            && match &self.about {
+                About::All => true,
+                About::Pattern(pattern) => fits(pattern, reference),
+                About::Parameters => named.mentions(reference),
+            }
     }
 }
 
@@ -70,29 +110,30 @@ pub struct RegistriesScope {
 }
 
 impl RegistriesScope {
-    /// Whether the action may be done on a reference as the plugin writes it.
-    pub fn allows(&self, action: Action, reference: &str) -> bool {
-        let allows = |rule: &ActionRule| {
-            rule.action.includes(action) && rule.pattern.as_deref().is_none_or(|pattern| fits(pattern, reference))
-        };
-        self.any || self.rules.iter().any(allows)
+    /// What a user who names an image in parameters says yes to. Sending one there changes what others get under its
+    /// name, so that this is allowed in words or not at all.
+    pub(super) fn named_by_user() -> Self {
+        let rule = |action| ActionRule { action, about: About::Parameters };
+        Self { any: false, rules: vec![rule(Action::Resolve), rule(Action::Pull)] }
+    }
+
+    /// Whether the action may be done on a reference, as the plugin writes it, in a call whose parameters name `named`.
+    pub fn allows(&self, action: Action, reference: &str, named: &Named) -> bool {
+        self.any || self.rules.iter().any(|rule| rule.allows(action, reference, named))
     }
 }
 
 impl Scope for RegistriesScope {
     const CLASS: &'static str = "registries";
 
-    fn parse(value: &Value, _: Side) -> Result<Self, String> {
-        let expected = "`resolve`, `pull` or `push`, optionally followed by a pattern of references";
-        let mut rules = Vec::new();
+    fn parse(value: &Value, side: Side) -> Result<Self, String> {
+        let expected = "`resolve`, `pull` or `push`, optionally followed by a pattern of references, or \
+            {\"action\":\"pull\",\"from\":\"parameters\"}";
+        let mut scope = if side == Side::Request { Self::default() } else { Self::named_by_user() };
         for item in list(value) {
-            let text = item.as_str().ok_or_else(|| wrong(item, expected))?;
-            let (word, pattern) = text.split_once(' ').map_or((text, None), |(word, rest)| (word, Some(rest.trim())));
-            let action = Action::ALL.into_iter().find(|action| action.word() == word);
-            let pattern = pattern.filter(|pattern| !pattern.is_empty()).map(str::to_owned);
-            rules.push(ActionRule { action: action.ok_or_else(|| wrong(item, expected))?, pattern });
+            scope.rules.push(ActionRule::read(item).ok_or_else(|| wrong(item, expected))?);
         }
-        Ok(Self { any: false, rules })
+        Ok(scope)
     }
 
     fn everything() -> Self {
@@ -118,6 +159,6 @@ impl Scope for RegistriesScope {
                     .iter()
                     .any(|there| rule.narrower(there).is_some_and(|both| both.action == rule.action))
         };
-        some_list(self.rules.iter().filter(open).map(|rule| json!(rule.text())).collect())
+        some_list(self.rules.iter().filter(open).map(ActionRule::json).collect())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Scope, Side, list, some_list, wrong};
+use super::{Named, Scope, Side, is_from_parameters, list, some_list, wrong};
 use crate::pattern::{fits, narrower};
 
 /// Patterns of URLs.
@@ -10,47 +10,66 @@ use crate::pattern::{fits, narrower};
 pub struct SourcesScope {
     any: bool,
     patterns: Vec<String>,
+    from_parameters: bool,
 }
 
 impl SourcesScope {
-    /// Whether a URL may be reached, as the plugin writes it.
-    pub fn allows(&self, url: &str) -> bool {
-        self.any || self.patterns.iter().any(|pattern| fits(pattern, url))
+    pub(super) fn named_by_user() -> Self {
+        Self { from_parameters: true, ..Self::default() }
+    }
+
+    /// Whether a URL may be reached, as the plugin writes it, in a call whose parameters name `named`.
+    pub fn allows(&self, url: &str, named: &Named) -> bool {
+        self.any
+            || self.patterns.iter().any(|pattern| fits(pattern, url))
+            || (self.from_parameters && named.leads_to(url))
     }
 }
 
 impl Scope for SourcesScope {
     const CLASS: &'static str = "sources";
 
-    fn parse(value: &Value, _: Side) -> Result<Self, String> {
-        let pattern = |item: &Value| {
-            let text = item.as_str().filter(|text| !text.is_empty());
-            text.map(str::to_owned).ok_or_else(|| wrong(item, "a pattern of URLs such as `https://host.example/**`"))
-        };
-        Ok(Self { any: false, patterns: list(value).iter().map(pattern).collect::<Result<_, _>>()? })
+    fn parse(value: &Value, side: Side) -> Result<Self, String> {
+        let expected = "a pattern of URLs such as `https://host.example/**` or {\"from\":\"parameters\"}";
+        let mut scope = Self { from_parameters: side != Side::Request, ..Self::default() };
+        for item in list(value) {
+            match item.as_str() {
+                // `*` fits no URL: they all have slashes.
+                Some("*") => return Err("`*` stops at slashes; `**` is every URL".to_owned()),
+                Some(text) if !text.is_empty() => scope.patterns.push(text.to_owned()),
+                None if is_from_parameters(item) => scope.from_parameters = true,
+                _ => return Err(wrong(item, expected)),
+            }
+        }
+        Ok(scope)
     }
 
     fn everything() -> Self {
-        Self { any: true, patterns: Vec::new() }
+        Self { any: true, patterns: Vec::new(), from_parameters: true }
     }
 
     fn both(&self, other: &Self) -> Self {
+        let from_parameters = self.from_parameters && other.from_parameters;
         if self.any {
-            return other.clone();
+            return Self { from_parameters, ..other.clone() };
         }
         if other.any {
-            return self.clone();
+            return Self { from_parameters, ..self.clone() };
         }
         let pairs = self.patterns.iter().flat_map(|mine| other.patterns.iter().map(move |theirs| (mine, theirs)));
         let mut patterns: Vec<String> = pairs.filter_map(|(mine, theirs)| narrower(mine, theirs)).collect();
         patterns.dedup();
-        Self { any: false, patterns }
+        Self { any: false, patterns, from_parameters }
     }
 
     fn missing(&self, granted: &Self) -> Option<Value> {
         let open = |pattern: &&String| {
             !granted.any && !granted.patterns.iter().any(|there| narrower(pattern, there).is_some())
         };
-        some_list(self.patterns.iter().filter(open).map(|pattern| json!(pattern)).collect())
+        let mut items: Vec<Value> = self.patterns.iter().filter(open).map(|pattern| json!(pattern)).collect();
+        if self.from_parameters && !granted.from_parameters {
+            items.push(json!({ "from": "parameters" }));
+        }
+        some_list(items)
     }
 }

@@ -97,8 +97,8 @@ impl TcpScope {
         Self { registry: true, from_parameters: true, ..Self::default() }
     }
 
-    /// The allow-list of a call whose parameters name `named`: hosts of URLs that are not HTTP, with any port,
-    /// because protocols such as FTP open more connections on ports of the server's choice. The same for the
+    /// The allow-list of a call whose parameters name `named`: each `HOST:PORT`, and hosts of URLs that are not HTTP, with
+    /// any port, because protocols such as FTP open more connections on ports of the server's choice. The same for the
     /// `host[:port]` of the registry that the call is about.
     pub fn rules(&self, named: &Named, registry: Option<&str>) -> Vec<TcpRule> {
         let mut rules = self.rules.clone();
@@ -112,6 +112,7 @@ impl TcpScope {
             let host = |host: &String| host.trim_start_matches('[').trim_end_matches(']').to_owned();
             let names = named.hosts.iter().map(host).filter(|name| !is_link_local(name));
             rules.extend(names.map(|host| TcpRule { host, ports: 1..=u16::MAX }));
+            rules.extend(named.endpoints.iter().filter(|rule| !is_link_local(&rule.host)).cloned());
         }
         rules
     }

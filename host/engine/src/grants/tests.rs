@@ -41,7 +41,10 @@ fn a_request_alone_grants_nothing() {
     assert!(granted.0.http.rules(&named).is_empty() && granted.0.tcp.rules(&named, None).is_empty());
     assert!(granted.0.service.services().is_empty() && !granted.0.secrets.allows("TOKEN", &named));
     assert!(granted.0.fs.mounts().next().is_none() && !granted.0.run.0 && !granted.0.state.0);
-    assert!(!granted.0.registries.allows(Action::Push, "x") && !granted.0.registries.allows(Action::Resolve, "x"));
+    assert!(
+        !granted.0.registries.allows(Action::Push, "x", &named)
+            && !granted.0.registries.allows(Action::Resolve, "x", &named)
+    );
 
     let missing = ungranted("chat", &all, &Scopes::allow(&map(json!({}))).unwrap(), &Scopes::everything()).unwrap();
     assert_eq!(missing.len(), all.len());
@@ -160,10 +163,43 @@ fn tcp_ports_and_hosts() {
 fn sources_by_url() {
     let asked = request("sources", json!(["**"]));
     let granted = grants(&[asked], json!({ "sources": "https://a.example/**" }), json!({}));
-    let allows = |url: &str| granted.0.sources.allows(url);
+    let allows = |url: &str| granted.0.sources.allows(url, &Named::default());
     assert!(allows("https://a.example/x/y") && !allows("https://b.example/x") && !allows("http://a.example/x"));
     let nothing = grants(&[request("sources", json!(["**"]))], json!({}), json!({}));
-    assert!(!nothing.0.sources.allows("https://a.example/"));
+    let named = Named::in_parameters(&json!("https://a.example/"));
+    assert!(!nothing.0.sources.allows("https://a.example/", &named), "parameters were not asked for");
+    for alone in [json!("*"), json!([""]), json!({ "from": "elsewhere" })] {
+        let asked = Scopes::requested(&[request("sources", alone.clone())]);
+        assert!(asked.is_err(), "{alone}");
+    }
+}
+
+#[test]
+fn what_parameters_name_covers_sources_images_and_ports() {
+    let named =
+        Named::in_parameters(&json!(["https://a.example/x", "company/app:1", "mail.example:25", "169.254.169.254:80"]));
+    let pull = json!({ "action": "pull", "from": "parameters" });
+    let push = json!({ "action": "push", "from": "parameters" });
+    let from = json!({ "from": "parameters" });
+    let asked = [request("sources", from.clone()), request("tcp", from), request("registries", json!([pull, push]))];
+    let granted = grants(&asked, json!({}), json!({})).0;
+    assert!(granted.sources.allows("https://a.example/y", &named));
+    assert!(!granted.sources.allows("https://b.example/", &named));
+    let tcp: Vec<_> = granted.tcp.rules(&named, None).iter().map(ToString::to_string).collect();
+    assert_eq!(tcp, ["mail.example:25"], "and not the cloud's metadata service");
+    let images = |scopes: &Scopes| {
+        let may = |action, name| scopes.registries.allows(action, name, &named);
+        [may(Action::Pull, "company/app:1"), may(Action::Push, "company/app:1"), may(Action::Pull, "company/app:2")]
+    };
+    assert_eq!(images(&granted), [true, false, false], "sending needs the user's yes");
+    let missing = ungranted("p", &asked, &Scopes::allow(&map(json!({}))).unwrap(), &Scopes::everything()).unwrap();
+    assert_eq!(missing.iter().map(|missing| &missing.missing).collect::<Vec<_>>(), [&json!([push])]);
+    for yes in [push, json!("push"), json!(["pull", "push"])] {
+        let granted = grants(&asked, json!({ "registries": yes }), json!({})).0;
+        assert_eq!(images(&granted), [true, true, false], "{yes}");
+    }
+    let more = grants(&[request("registries", json!(["pull"]))], json!({}), json!({})).0;
+    assert_eq!(images(&more), [false; 3], "it asked for all images, not for those");
 }
 
 #[test]
@@ -187,9 +223,14 @@ fn registries_by_action_and_name() {
         json!({}),
     );
     let scope = &granted.0.registries;
-    assert!(scope.allows(Action::Push, "r.example/team/app:1") && !scope.allows(Action::Push, "r.example/other/app:1"));
+    let named = Named::default();
     assert!(
-        scope.allows(Action::Resolve, "r.example/team/app:1") && !scope.allows(Action::Pull, "r.example/team/app:1")
+        scope.allows(Action::Push, "r.example/team/app:1", &named)
+            && !scope.allows(Action::Push, "r.example/other/app:1", &named)
+    );
+    assert!(
+        scope.allows(Action::Resolve, "r.example/team/app:1", &named)
+            && !scope.allows(Action::Pull, "r.example/team/app:1", &named)
     );
 }
 

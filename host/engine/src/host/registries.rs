@@ -75,7 +75,7 @@ impl registries::Host for State {
 
 impl State {
     fn may_move(&self, action: Action, reference: &str) -> Result<std::sync::Arc<dyn Registries>, Error> {
-        if !self.grants.scopes().registries.allows(action, reference) {
+        if !self.grants.scopes().registries.allows(action, reference, &self.named) {
             let rule = format!("{} {reference}", action.word());
             return Err(self.denied(&rule, "registries", &json!([rule])));
         }

@@ -34,8 +34,8 @@ pub(crate) fn connection(at: &str) -> Result<Outputs> {
     Ok(Outputs::new().value("result", String::from_utf8_lossy(&answer).into_owned()))
 }
 
-pub(crate) fn fetch(at: &str) -> Result<Outputs> {
-    let tree = Tree::fetch(at, "{}", &cooperage_sdk::trees::Origin::new("fetch"))?;
+pub(crate) fn fetch(at: &str, parameters: &str) -> Result<Outputs> {
+    let tree = Tree::fetch(at, parameters, &cooperage_sdk::trees::Origin::new("fetch"))?;
     Ok(Outputs::new().value("digest", tree.digest()?))
 }
 
