@@ -208,3 +208,28 @@ fn a_url_is_a_source_of_builds() {
     machine.dockerfile("context", &format!("FROM scratch\nADD {plain}/nothing /dir/\n"));
     machine.fails(&["build", "context"], 2).says(&["answers 404 Not Found"]);
 }
+
+#[test]
+fn the_context_of_a_step_is_a_url_with_parameters_of_its_source() {
+    let Some((machine, web)) = start() else { return };
+    web.serve("recipe.txt", "FROM scratch\nCOPY Dockerfile /copied\n");
+    let plain = &web.plain;
+    let step = |with: &str| {
+        let context = format!("{{ url: '{plain}/recipe.txt'{with} }}");
+        machine.write(
+            "cooperage.yaml",
+            &format!("version: 1\nflow:\n  a: {{ uses: dockerfile, with: {{ context: {context} }} }}\n"),
+        );
+    };
+    step(", with: { filename: Dockerfile }");
+    machine.ok(&["run"]);
+    machine.ok(&["run"]);
+    assert_eq!(web.requests("GET /recipe.txt"), 1, "an unchanged file is not fetched again");
+    step(", with: { filename: Dockerfile, mode: '644' }");
+    machine.ok(&["run"]);
+    assert_eq!(web.requests("GET /recipe.txt"), 2, "parameters are part of what is asked for");
+    step(", with: { filenam: Dockerfile }");
+    machine.fails(&["run"], 2).says(&["no parameter `filenam`"]);
+    step(", wiht: {}");
+    machine.fails(&["run"], 2).says(&["cooperage.yaml:3", "no `wiht` in a context", "did you mean `with`?"]);
+}

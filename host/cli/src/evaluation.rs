@@ -160,14 +160,13 @@ pub(crate) fn secrets(app: &App, specs: &[String]) -> Result<Secrets, Failure> {
 /// A build context: a directory, or a URL that a source plugin serves.
 pub(crate) fn context(text: &str) -> Result<Context, Failure> {
     if is_url(text) {
-        return Ok(remote_context(text));
+        return Ok(remote_context(SourceRequest::new(text)));
     }
     directory(Path::new(text)).map(Context::Directory)
 }
 
 /// What a URL brings as a build context.
-pub(crate) fn remote_context(url: &str) -> Context {
-    let request = SourceRequest::new(url);
+pub(crate) fn remote_context(request: SourceRequest) -> Context {
     let origin = Origin { name: format!("context {}", request.shown()), ..Origin::default() };
     Context::Tree(Tree::source(request, origin))
 }

@@ -23,10 +23,9 @@ use crate::commands::build::{assemble, record};
 use crate::error::Failure;
 use crate::evaluation::remote_context;
 use crate::plugins::Ready;
-use crate::sources::is_url;
 
 pub(crate) use from_lines::FromLines;
-use order::{Order, wrong};
+use order::{Order, Place, with_own_names, wrong};
 
 /// Runs steps with real plugins.
 pub(crate) struct Steps {
@@ -67,17 +66,22 @@ impl Steps {
 
     /// Each step has a build of its own: the tree of `in` is its main context, those of `inputs` are named ones.
     /// A directory that a builder's `context` names lies in that tree, or in the project if there is none.
-    fn build_options(&self, call: &StepCall, context: Option<&str>, cancel: Cancel) -> Result<BuildOptions, StepError> {
+    fn build_options(
+        &self,
+        call: &StepCall,
+        context: Option<&Place>,
+        cancel: Cancel,
+    ) -> Result<BuildOptions, StepError> {
         let main = match (input(call), context) {
-            (Some(_), Some(url)) if is_url(url) => {
+            (Some(_), Some(Place::Remote(_))) => {
                 let hint = "leave out `context`, or name the step under `inputs` instead of `in`".to_owned();
                 let error = wrong("/context", "`context` and `in` both say which files the image is built from");
                 return Err(StepError { hint: Some(hint), ..error });
             }
-            (Some(tree), Some(directory)) => Context::Tree(within(&tree, directory)),
+            (Some(tree), Some(Place::Directory(directory))) => Context::Tree(within(&tree, directory)),
             (Some(tree), None) => Context::Tree(tree),
-            (None, Some(url)) if is_url(url) => remote_context(url),
-            (None, Some(directory)) => Context::Directory(self.project.join(directory)),
+            (None, Some(Place::Remote(request))) => remote_context(request.clone()),
+            (None, Some(Place::Directory(directory))) => Context::Directory(self.project.join(directory)),
             (None, None) => Context::Directory(self.project.clone()),
         };
         let mut contexts = BTreeMap::from([(String::new(), main)]);
@@ -103,11 +107,11 @@ impl Steps {
         cancel: Cancel,
     ) -> Result<StepOutputs, StepError> {
         let started = Instant::now();
-        let build = Build::new(self.build_options(call, order.context.as_deref(), cancel)?);
+        let build = Build::new(self.build_options(call, order.context.as_ref(), cancel)?);
         let request = order.request(self.options.epoch);
         let result = match self.session.plugins.build(ready, &build, request).await {
             Ok(images) => assemble(&build, images).await.map_err(fault),
-            Err(error) => Err(call_fault(error)),
+            Err(error) => Err(with_own_names(call_fault(error))),
         };
         let subject = call.id.image.as_ref().map_or_else(|| call.id.to_string(), |(name, tag)| format!("{name}:{tag}"));
         let subject = subject.parse::<Reference>().map_or(subject, |name| name.to_string());
@@ -229,7 +233,7 @@ fn inputs(call: &StepCall) -> impl Iterator<Item = (String, Tree)> {
 
 fn call_fault(error: CallError) -> StepError {
     match error {
-        CallError::Parameters { pointer, message } => wrong(pointer, message),
+        CallError::Parameters { pointer, known, message } => StepError { known, ..wrong(pointer, message) },
         other => error_fault(other.into()),
     }
 }

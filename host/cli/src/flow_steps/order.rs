@@ -2,10 +2,12 @@
 
 use cooperage_engine::BuildRequest;
 use cooperage_flow::{FaultKind, StepError};
+use cooperage_solve::SourceRequest;
 use cooperage_store::Platform;
 use serde_json::{Map, Value};
 
 use crate::plugins::Ready;
+use crate::sources::is_url;
 
 /// What `with` of a builder says to the host itself; everything else goes to the plugin.
 const HOST_PARAMETERS: [&str; 4] = ["context", "build_args", "labels", "platforms"];
@@ -13,13 +15,22 @@ const HOST_PARAMETERS: [&str; 4] = ["context", "build_args", "labels", "platform
 /// The parameters of a step for a builder, read.
 #[derive(Debug, PartialEq)]
 pub(super) struct Order {
-    /// The directory or URL that is the main context.
-    pub(super) context: Option<String>,
+    /// What the main context is.
+    pub(super) context: Option<Place>,
     arguments: Vec<(String, String)>,
     labels: Vec<(String, String)>,
     platforms: Vec<Platform>,
     /// What the plugin gets.
     parameters: Value,
+}
+
+/// Where the files of a build are.
+#[derive(Debug, PartialEq)]
+pub(super) enum Place {
+    /// A directory of the tree that the step is given, or of the project.
+    Directory(String),
+    /// A URL, with parameters for the source plugin that serves it.
+    Remote(SourceRequest),
 }
 
 impl Order {
@@ -41,13 +52,8 @@ impl Order {
     }
 
     fn read(host: &Map<String, Value>, parameters: Value) -> Result<Self, StepError> {
-        let context = match host.get("context") {
-            None => None,
-            Some(Value::String(place)) => Some(place.clone()),
-            Some(_) => return Err(wrong("/context", "`context` must be text: a directory or a URL")),
-        };
         Ok(Self {
-            context,
+            context: host.get("context").map(place).transpose()?,
             arguments: pairs("build_args", host.get("build_args"))?,
             labels: pairs("labels", host.get("labels"))?,
             platforms: platforms(host.get("platforms"))?,
@@ -72,6 +78,13 @@ pub(super) fn wrong(pointer: impl Into<String>, message: impl Into<String>) -> S
     StepError { pointer: Some(pointer.into()), ..StepError::new(FaultKind::Invalid, message) }
 }
 
+/// Adds what the host itself takes to the names that a builder knows.
+pub(super) fn with_own_names(error: StepError) -> StepError {
+    let top = error.pointer.as_ref().is_some_and(|pointer| pointer.matches('/').count() == 1);
+    let own = HOST_PARAMETERS.iter().filter(|_| top).map(|name| (*name).to_owned());
+    StepError { known: error.known.map(|known| known.into_iter().chain(own).collect()), ..error }
+}
+
 /// Parts what is meant for the host from what is meant for the plugin.
 fn split(parameters: &Value) -> (Map<String, Value>, Value) {
     let (mut host, mut plugin) = (Map::new(), Map::new());
@@ -80,6 +93,34 @@ fn split(parameters: &Value) -> (Map<String, Value>, Value) {
         into.insert(name.clone(), value.clone());
     }
     (host, Value::Object(plugin))
+}
+
+/// `DIRECTORY`, `URL` or `{ url: URL, with: PARAMETERS }`. Secrets stay names: only the source plugin may read them.
+fn place(value: &Value) -> Result<Place, StepError> {
+    let map = match value {
+        Value::String(url) if is_url(url) => return Ok(Place::Remote(SourceRequest::new(url))),
+        Value::String(directory) => return Ok(Place::Directory(directory.clone())),
+        Value::Object(map) => map,
+        _ => {
+            let message = "`context` must be a directory, a URL, or `{ url: URL, with: PARAMETERS }`";
+            return Err(wrong("/context", message));
+        }
+    };
+    let names = ["url", "with"];
+    if let Some(name) = map.keys().find(|name| !names.contains(&name.as_str())) {
+        let pointer = format!("/context/{}", name.replace('~', "~0").replace('/', "~1"));
+        let known = Some(names.map(str::to_owned).to_vec());
+        return Err(StepError { known, ..wrong(pointer, format!("there is no `{name}` in a context")) });
+    }
+    let url = map.get("url").and_then(Value::as_str).filter(|url| is_url(url));
+    let url = url.ok_or_else(|| wrong("/context/url", "the `url` of a context must be a URL"))?;
+    match map.get("with") {
+        None => Ok(Place::Remote(SourceRequest::new(url))),
+        Some(with @ Value::Object(_)) => {
+            Ok(Place::Remote(SourceRequest { parameters: with.to_string(), ..SourceRequest::new(url) }))
+        }
+        Some(_) => Err(wrong("/context/with", "`with` must be a map: the parameters of the source plugin")),
+    }
 }
 
 /// A map of texts, numbers and truth values as pairs of texts.
@@ -150,7 +191,7 @@ mod tests {
             json!({ "context": "app", "target": "prod", "build_args": { "A": "a", "B": 1.5, "C": true },
                 "labels": { "org.example/x": 2 }, "platforms": "linux/amd64, linux/arm64" }),
             Ok(Order {
-                context: Some("app".to_owned()),
+                context: Some(Place::Directory("app".to_owned())),
                 arguments: texts(&[("A", "a"), ("B", "1.5"), ("C", "true")]),
                 labels: texts(&[("org.example/x", "2")]),
                 platforms: ["linux/amd64", "linux/arm64"].map(|text| text.parse().unwrap()).to_vec(),
@@ -163,10 +204,29 @@ mod tests {
     }
 
     #[test]
+    fn a_context_is_a_directory_or_a_url_with_parameters() {
+        let check = |context: Value, expected: Place| assert_eq!(place(&context).unwrap(), expected, "{context}");
+        let remote = |parameters: &str| {
+            Place::Remote(SourceRequest { url: "https://a.example/x".to_owned(), parameters: parameters.to_owned() })
+        };
+        check(json!("app/web"), Place::Directory("app/web".to_owned()));
+        check(json!("https://a.example/x"), remote("{}"));
+        check(json!({ "url": "https://a.example/x" }), remote("{}"));
+        check(
+            json!({ "url": "https://a.example/x", "with": { "password": { "secret": "NAME" } } }),
+            remote(r#"{"password":{"secret":"NAME"}}"#),
+        );
+    }
+
+    #[test]
     fn what_has_the_wrong_shape_is_told_with_its_place() {
         for (parameters, pointer) in [
             (json!({ "context": 5 }), "/context"),
             (json!({ "context": null }), "/context"),
+            (json!({ "context": {} }), "/context/url"),
+            (json!({ "context": { "url": "directory" } }), "/context/url"),
+            (json!({ "context": { "url": "https://a.example/x", "with": "y" } }), "/context/with"),
+            (json!({ "context": { "url": "https://a.example/x", "wiht": {} } }), "/context/wiht"),
             (json!({ "build_args": ["A=1"] }), "/build_args"),
             (json!({ "build_args": "A=1" }), "/build_args"),
             (json!({ "build_args": null }), "/build_args"),

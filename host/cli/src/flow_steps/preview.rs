@@ -29,7 +29,7 @@ impl Steps {
             Ok(order) => order,
             Err(error) => return Preview::Unknown(error.message),
         };
-        let context = order.as_ref().and_then(|order| order.context.as_deref());
+        let context = order.as_ref().and_then(|order| order.context.as_ref());
         let build = match self.build_options(call, context, cancel) {
             Ok(options) => BuildOptions { cache: CacheMode::Only, reporter: Reporter::silent(), ..options },
             Err(error) => return Preview::Unknown(error.message),

@@ -20,7 +20,7 @@ impl Steps {
         let ready = self.session.plugins.load(&call.uses).await.ok()?;
         let order = Order::of(&ready, &call.parameters).ok()?;
         // To a task its parameter `context` is its own affair.
-        let context = order.as_ref().and_then(|order| order.context.as_deref());
+        let context = order.as_ref().and_then(|order| order.context.as_ref());
         let build = Build::new(self.build_options(call, context, Cancel::new().ok()?).ok()?);
         let (options, routing) = (build.options(), self.session.registries.routing());
         let mut parts = vec![
