@@ -490,6 +490,36 @@ flow:
     eventually("what was killed is gone", || with_command("sleep\x0060734\0").is_empty());
 }
 
+/// What `junit-10.xsd` of Jenkins' xunit plugin allows, as far as reports have it: for each element what it must have,
+/// what it may have, and what may be in it. The form of time stamps is that of Ant's schema.
+const JUNIT_RULES: &str = r"
+import re, sys, xml.etree.ElementTree as e
+problem = ((), ('type', 'message'), ())
+rules = {
+    'testsuites': ((), ('name', 'time', 'tests', 'failures', 'errors'), ('testsuite',)),
+    'testsuite': (('name', 'tests', 'failures', 'errors'),
+        ('group', 'time', 'skipped', 'timestamp', 'hostname', 'id', 'package', 'file', 'log', 'url'),
+        ('testsuite', 'properties', 'testcase', 'system-out', 'system-err')),
+    'testcase': (('name',), ('time', 'classname', 'group'), ('skipped', 'error', 'failure', 'system-out', 'system-err')),
+    'failure': problem, 'error': problem, 'skipped': problem, 'system-out': ((), (), ()), 'system-err': ((), (), ()),
+}
+forms = {'time': r'[0-9]+\.[0-9]{3}', 'timestamp': r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d'}
+forms.update((name, '[0-9]+') for name in ('tests', 'failures', 'errors', 'skipped'))
+def check(element):
+    must, may, within = rules[element.tag]
+    for name in must: assert name in element.attrib, (element.tag, name)
+    for name, value in element.attrib.items():
+        assert name in must + may, (element.tag, name)
+        assert re.fullmatch(forms.get(name, r'(?s).*'), value), (element.tag, name, value)
+    # The older schema of Jenkins and Ant's have an order: verdicts before output, one of each.
+    order = [within.index(child.tag) for child in element]
+    assert element.tag != 'testcase' or order == sorted(set(order)), (element.tag, order)
+    for child in element: check(child)
+suites = e.parse(sys.argv[1]).getroot()
+assert suites.tag == 'testsuites'
+check(suites)
+";
+
 #[test]
 fn reports_are_written_whatever_came_of_the_flow_and_have_no_secret() {
     if !have(&["python3"]) {
@@ -525,14 +555,14 @@ flow:
     for (place, text) in [("stdout", &ran.stdout), ("stderr", &ran.stderr), ("xml", &xml), ("json", &report)] {
         assert!(!text.contains("hunter2"), "{place}: {text}");
     }
-    let program = "import sys, xml.etree.ElementTree as e
-suites = e.parse(sys.argv[1]).getroot()
+    let program = JUNIT_RULES.to_owned()
+        + "
 suite, = suites
-print(suites.tag, suites.get('tests'), suites.get('failures'), suites.get('errors'), suites.get('skipped'))
+print(suites.get('tests'), suites.get('failures'), suites.get('errors'), suite.get('skipped'))
 for case in suite: print(case.get('name'), [child.tag for child in case])";
-    let shown = tool("python3", ["-c", program, &machine.text("report.xml")]).stdout;
+    let shown = tool("python3", ["-c", &program, &machine.text("report.xml")]).stdout;
     let expected = "\
-testsuites 4 1 0 2
+4 1 0 2
 leak ['system-out']
 bad ['failure', 'system-out']
 never ['skipped']

@@ -19,7 +19,7 @@ typedef cooperage_plugin_trees_borrow_tree_t tree_t;
 // Bytes per call of the host: large enough that the call itself does not count.
 #define CHUNK (256 * 1024)
 
-// What `with:` of the step takes. The host checks it before the plugin runs, but does not fill in the defaults.
+// What `with:` of the step takes. The host checks it before the plugin runs, and fills in the defaults.
 static const char *const PARAMETERS =
     "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{"
     "\"directory\":{\"type\":\"string\",\"default\":\"/\",\"description\":\"Directory of the input to count in.\"},"
@@ -179,6 +179,7 @@ bool exports_cooperage_plugin_task_run(exports_cooperage_plugin_task_request_t *
     cooperage_plugin_trees_own_tree_t empty = cooperage_plugin_trees_static_tree_scratch();
     text_t name = lent("/lines.txt");
     task_plugin_list_u8_t bytes = {(uint8_t *)text, length};
+    // `name` is shown while it runs, `created_by` in the history of an image; no `location`, the user's line.
     cooperage_plugin_trees_origin_t origin = {.name = lent("write lines.txt"), .created_by = lent("write lines.txt")};
     outputs->tree.is_some = true;
     outputs->tree.val = cooperage_plugin_trees_method_tree_write_file(cooperage_plugin_trees_borrow_tree(empty), &name,

@@ -5,7 +5,7 @@ import { Tree } from 'cooperage:plugin/trees@0.1.0';
 
 const INDEX = 'index.html';
 
-// What the user can set. The host checks it before the plugin runs, but does not fill in the defaults.
+// What the user can set. The host checks it before the plugin runs, and fills in the defaults.
 const PARAMETERS = {
   type: 'object',
   additionalProperties: false,
@@ -36,7 +36,7 @@ export const builder = {
   detect: guarded(() => (context().stat(`/${INDEX}`, true) ? 50 : 0)),
 
   build: guarded((request) => {
-    const { pages: named = '/', to = '/www' } = JSON.parse(request.parameters);
+    const { pages: named, to } = JSON.parse(request.parameters);
     const pages = named.replace(/\/+$/, '');
     const source = context();
     if (!source.stat(`${pages}/${INDEX}`, true)) {
@@ -47,7 +47,10 @@ export const builder = {
 
     // Only described: the host copies when it makes the image, unless it has the same from before.
     const name = `copy ${number} files to ${to}`;
+    // `name` is shown while it runs, `createdBy` in the history of the image; `location` can be left out.
     const origin = { name, createdBy: name };
+    // Two more can be left out: `owner` ('user:group') and `mode` ('644', 'u+x'); files then belong to root and keep
+    // their permissions. The `options` within are room for later versions.
     const options = { exclude: [], parents: false, link: false, unpack: false, options: [] };
     return request.platforms.map((platform) => {
       const tree = Tree.scratch().copy(source, [pages || '/'], `${to}/`, options, origin);

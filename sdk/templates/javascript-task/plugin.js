@@ -7,7 +7,7 @@ import { Tree } from 'cooperage:plugin/trees@0.1.0';
 // Bytes per call of the host: large enough that the call itself does not count.
 const CHUNK = 256 * 1024;
 
-// What `with:` of the step takes. The host checks it before the plugin runs, but does not fill in the defaults.
+// What `with:` of the step takes. The host checks it before the plugin runs, and fills in the defaults.
 const PARAMETERS = {
   type: 'object',
   additionalProperties: false,
@@ -39,7 +39,7 @@ export const plugin = {
 
 export const task = {
   run: guarded((request) => {
-    const { directory = '/', suffix = '' } = JSON.parse(request.parameters);
+    const { directory, suffix } = JSON.parse(request.parameters);
     // The empty name is the step's `in`.
     const input = new Map(request.inputs).get('');
     if (!input) {
@@ -64,6 +64,7 @@ export const task = {
     }
     log('info', `${total} lines in ${paths.length} files`);
 
+    // `name` is shown while it runs, `createdBy` in the history of an image; `location` can be left out.
     const origin = { name: 'write lines.txt', createdBy: 'write lines.txt' };
     const tree = Tree.scratch().writeFile('/lines.txt', new TextEncoder().encode(list), 0o644, undefined, origin);
     const values = { files: paths.length, lines: total, growth: growth(`${directory} ${suffix}`, total) };

@@ -12,7 +12,7 @@ from wit_world.imports.types import Error, ErrorKind
 
 INDEX = "index.html"
 
-# What the user can set. The host checks it before the plugin runs, but does not fill in the defaults.
+# What the user can set. The host checks it before the plugin runs, and fills in the defaults.
 PARAMETERS = {
     "type": "object",
     "additionalProperties": False,
@@ -45,8 +45,8 @@ class Builder(exports.Builder):
 
     def build(self, request: Request) -> list[Image]:
         parameters = json.loads(request.parameters)
-        pages = parameters.get("pages", "/").rstrip("/")
-        to = parameters.get("to", "/www")
+        pages = parameters["pages"].rstrip("/")
+        to = parameters["to"]
         source = context()
         if source.stat(f"{pages}/{INDEX}", True) is None:
             raise fault(
@@ -59,7 +59,10 @@ class Builder(exports.Builder):
 
         # Only described: the host copies when it makes the image, unless it has the same from before.
         name = f"copy {number} files to {to}"
+        # `name` is shown while it runs, `created_by` in the history of the image; `location` is not needed.
         origin = Origin(name=name, created_by=name, location=None)
+        # Without `owner` ("user:group") and `mode` ("644", "u+x") files belong to root and keep their permissions. The
+        # `options` within are room for later versions.
         options = CopyOptions(
             owner=None, mode=None, exclude=[], parents=False, link=False, unpack=False, options=[]
         )

@@ -13,7 +13,7 @@ from wit_world.imports.types import Error, ErrorKind
 # Bytes per call of the host: large enough that the call itself does not count.
 CHUNK = 256 * 1024
 
-# What `with:` of the step takes. The host checks it before the plugin runs, but does not fill in the defaults.
+# What `with:` of the step takes. The host checks it before the plugin runs, and fills in the defaults.
 PARAMETERS = {
     "type": "object",
     "additionalProperties": False,
@@ -45,8 +45,8 @@ class Plugin(exports.Plugin):
 class Task(exports.Task):
     def run(self, request: Request) -> Outputs:
         parameters = json.loads(request.parameters)
-        directory = parameters.get("directory", "/")
-        suffix = parameters.get("suffix", "")
+        directory = parameters["directory"]
+        suffix = parameters["suffix"]
         # The empty name is the step's `in`.
         source = dict(request.inputs).get("")
         if source is None:
@@ -66,6 +66,7 @@ class Task(exports.Task):
         events.log(events.Level.INFO, f"{total} lines in {len(paths)} files")
 
         text = "".join(counted).encode()
+        # `name` is shown while it runs, `created_by` in the history of an image; `location` is not needed.
         origin = Origin(name="write lines.txt", created_by="write lines.txt", location=None)
         tree = Tree.scratch().write_file("/lines.txt", text, 0o644, None, origin)
         values = {"files": len(paths), "lines": total, "growth": growth(f"{directory} {suffix}", total)}

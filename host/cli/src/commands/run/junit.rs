@@ -1,4 +1,5 @@
-//! A run as JUnit XML, in the form that Jenkins and GitLab read: a suite per flow, a case per step.
+//! A run as JUnit XML, in the form that Jenkins and GitLab read: a suite per flow, a case per step. It fits `junit-10.xsd`
+//! of Jenkins' xunit plugin, which knows no `skipped` of the whole run.
 //!
 //! A step that failed at its work is a `failure`; one that could not do it (refused, unreachable, wrong parameters,
 //! stopped on the way) is an `error`. A failure that does not fail the flow does not fail the report either.
@@ -30,12 +31,9 @@ pub(super) fn render(run: &Run<'_>) -> String {
     }
     let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned();
     let all: Vec<&StepResult> = run.result.steps.iter().collect();
-    let counts = counts(&all);
-    line(
-        &mut xml,
-        0,
-        &format!("<testsuites name={} {counts} time=\"{}\">", quoted(run.flow), time(run.result.duration)),
-    );
+    let (counts, _) = counts(&all);
+    let (name, time) = (quoted(run.flow), time(run.result.duration));
+    line(&mut xml, 0, &format!("<testsuites name={name} {counts} time=\"{time}\">"));
     // The schema has times without a zone.
     let started = rfc3339(run.started).trim_end_matches('Z').to_owned();
     for (name, steps) in &suites {
@@ -46,10 +44,12 @@ pub(super) fn render(run: &Run<'_>) -> String {
 }
 
 fn suite(xml: &mut String, name: &str, steps: &[&StepResult], started: &str) {
-    let counts = counts(steps);
+    let (counts, skipped) = counts(steps);
     let duration: Duration = steps.iter().map(|step| step.duration).sum();
     let name = quoted(name);
-    line(xml, 1, &format!("<testsuite name={name} {counts} time=\"{}\" timestamp=\"{started}\">", time(duration)));
+    let time_of_suite = time(duration);
+    let head = format!("<testsuite name={name} {counts} skipped=\"{skipped}\" time=\"{time_of_suite}\"");
+    line(xml, 1, &format!("{head} timestamp=\"{started}\">"));
     for step in steps {
         let id = step
             .id
@@ -121,7 +121,8 @@ fn details(step: &StepResult) -> String {
     lines.join("\n")
 }
 
-fn counts(steps: &[&StepResult]) -> String {
+/// The counts that suites and the whole have, and how many were skipped.
+fn counts(steps: &[&StepResult]) -> (String, usize) {
     let (mut failures, mut errors, mut skipped) = (0, 0, 0);
     for step in steps {
         match verdict(step) {
@@ -132,7 +133,7 @@ fn counts(steps: &[&StepResult]) -> String {
         }
     }
     let tests = steps.len();
-    format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\"")
+    (format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\""), skipped)
 }
 
 fn time(duration: Duration) -> String {
