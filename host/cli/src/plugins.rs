@@ -1,5 +1,7 @@
 //! The plugins of one command: finds, compiles and grants them when they are first called.
 
+mod ahead;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -67,6 +69,7 @@ pub(crate) struct Plugins {
     /// The lock of the flow file.
     lock: Option<LockFile>,
     ready: Mutex<HashMap<String, Ready>>,
+    turns: ahead::Turns,
     registries: OnceLock<RegistryService>,
     store: Store,
     reporter: Reporter,
@@ -132,6 +135,7 @@ impl Plugins {
             unlocked,
             lock,
             ready: Mutex::default(),
+            turns: ahead::Turns::default(),
             registries: OnceLock::new(),
             store: app.leased_store()?.clone(),
             reporter,
@@ -196,7 +200,11 @@ impl Plugins {
             !self.named.contains_key(reference) && matches!(reference.parse(), Ok(PluginReference::Bundled(_)));
         let trust = if bundled { Trust::Bundled } else { Trust::Stranger };
         let wasm = Wasm::Bytes(artifact.component[..].into());
+        let compiling = self.compiling(reference, artifact);
         let loaded = self.engine()?.load(reference, wasm, trust).await;
+        if let Some(compiling) = compiling {
+            compiling.end(&loaded);
+        }
         let plugin = loaded.map_err(|error| load_failure(reference, error))?;
         if let Some((lock, config)) = self.locked(reference) {
             lock.check(reference, &config, obtained, &plugin)?;
@@ -214,6 +222,11 @@ impl Plugins {
     pub(crate) async fn load(&self, reference: &str) -> Result<Ready, Failure> {
         let reference = if reference == BUILD { &self.builder } else { reference };
         let known = |ready: &HashMap<String, Ready>| ready.get(reference).cloned();
+        if let Some(ready) = known(&self.ready.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(ready);
+        }
+        let turn = self.turns.of(reference);
+        let _turn = turn.lock().await;
         if let Some(ready) = known(&self.ready.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(ready);
         }

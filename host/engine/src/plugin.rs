@@ -174,6 +174,11 @@ impl Engine {
         Ok(Plugin(Arc::new(Inner { engine, name, digest, description, advice, contract, roles, pre, schemas })))
     }
 
+    /// Whether a component was compiled on this machine before: then loading it takes no time.
+    pub fn has_compiled(&self, wasm: &Digest) -> bool {
+        self.0.code.has(wasm)
+    }
+
     async fn compile(&self, digest: &Digest, wasm: Wasm, trust: Trust) -> Result<Component, LoadError> {
         let bytes = read(wasm, self.0.config.compile.component).await?;
         let outline = outline(&bytes, self.0.config.compile.component)?;

@@ -53,6 +53,32 @@ async fn a_second_load_needs_neither_the_file_nor_the_compiler() {
     assert!(matches!(error, LoadError::Digest { .. }), "{error}");
 }
 
+/// Two processes know nothing of one another: both compile, the code of one is kept, and both go on with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_compiles_the_same_at_once_does_no_harm() {
+    let root = tempfile::tempdir().unwrap();
+    let cache = root.path().join("cache");
+    let (wasm, digest) = (guest::wasm(), Digest::of(&guest::wasm()));
+    let engines: Vec<Engine> = (0..3).map(|_| engine(&cache, |_| {})).collect();
+    assert!(!engines[0].has_compiled(&digest));
+    let load = |engine: Engine| {
+        let wasm = Wasm::Bytes(wasm.clone());
+        tokio::spawn(async move { engine.load("x", wasm, Trust::Bundled).await.unwrap() })
+    };
+    let loading: Vec<_> = engines.iter().cloned().map(load).collect();
+    let house = House::new();
+    let context = house.context(json!({})).await;
+    for plugin in loading {
+        let request = TaskRequest { parameters: json!({ "do": "nothing" }), inputs: Vec::new() };
+        plugin.await.unwrap().run_task(&context, request).await.unwrap();
+    }
+    assert!(engines.iter().all(|engine| engine.has_compiled(&digest)));
+    let kept = std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut endings: Vec<String> = kept.map(|name| name.rsplit('.').next().unwrap().to_owned()).collect();
+    endings.sort();
+    assert_eq!(endings, ["cwasm", "json"], "one of each, and nothing left over");
+}
+
 #[tokio::test]
 async fn strangers_are_compiled_in_a_child_that_may_fail() {
     let root = tempfile::tempdir().unwrap();

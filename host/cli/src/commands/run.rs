@@ -54,6 +54,7 @@ pub(crate) fn run(app: &App, arguments: &args::Run) -> Result<(), Failure> {
     let options = evaluation::options(app, &session, &arguments.evaluation, BTreeMap::new(), secrets.clone())?;
     let skip_push = file.images.iter().filter(|image| image.push.skip).map(|image| image.name.value.clone()).collect();
     let own_files = reports.files().chain([arguments.file.as_path()]);
+    let plugins = session.plugins.clone();
     let steps = Arc::new(Steps::new(session, options, project, skip_push).with_own_files(own_files));
     if arguments.dry_run {
         let journal = journal.filter(|_| arguments.resume).map(|journal| journal as Arc<dyn Journal>);
@@ -71,6 +72,7 @@ pub(crate) fn run(app: &App, arguments: &args::Run) -> Result<(), Failure> {
     let started = SystemTime::now();
     let jobs = arguments.jobs.unwrap_or_else(|| app.parallel() * 2).max(1);
     let result = app.block_on(async {
+        let _ahead = plugins.prepare(uses(&plan));
         let cancel = cooperage_flow::Cancel::new();
         let watch = tokio::spawn(forward(app.cancel.clone(), cancel.clone()));
         let journal = journal.clone().map(|journal| journal as Arc<dyn Journal>);
@@ -184,6 +186,13 @@ fn plan(file: &FlowFile, project: &Path, targets: &[String]) -> Result<Plan, Fai
         return Ok(plan);
     }
     plan.select(targets).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// The plugins of a plan, each once, those of earlier steps first.
+fn uses(plan: &Plan) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    let names = plan.nodes.iter().map(|node| node.step.uses.value.clone());
+    names.filter(|name| seen.insert(name.clone())).collect()
 }
 
 pub(super) fn plugins(file: &FlowFile) -> BTreeMap<String, PluginConfig> {
