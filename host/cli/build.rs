@@ -1,6 +1,10 @@
-//! Builds the first-party plugins and embeds them in the binary as an OCI layout, so that `coop` works alone.
+//! Builds the first-party plugins and embeds them in the binary as an OCI layout, so that `coop` works alone; and the
+//! templates of plugins, so that it makes projects.
 
 #![allow(clippy::disallowed_methods, reason = "a build script is told everything by its environment")]
+
+#[path = "build/templates.rs"]
+mod templates;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,12 +14,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-wasip2";
+/// The custom section with a plugin's description.
+const SECTION: &str = "cooperage:description";
 const PLUGINS: [&str; 9] = ["docker", "dockerfile", "ftp", "git", "http", "kubernetes", "oci", "push", "script"];
 
 fn main() {
     let here = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let root = here.join("../..").canonicalize().expect("the repository around host/cli");
-    for part in ["plugins", "sdk/rust", "wit"] {
+    for part in ["plugins", "sdk/describe", "sdk/rust", "sdk/templates", "wit"] {
         println!("cargo::rerun-if-changed={}", root.join(part).display());
     }
     let out = PathBuf::from(variable("OUT_DIR"));
@@ -28,18 +34,20 @@ fn main() {
         let file = format!("cooperage_plugin_{name}.wasm");
         let path = target_dir.join(TARGET).join("release").join(file);
         let wasm = fs::read(&path).unwrap_or_else(|error| panic!("reading {}: {error}", path.display()));
-        layout.add(name, &version, &wasm);
+        layout.add(name, &version, &described(&root.join("plugins"), &target_dir, &path, wasm));
     }
     layout.finish();
+    templates::write(&root, &out);
 }
 
 fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("cargo did not set {name}"))
 }
 
-/// Runs cargo for the plugins' own workspace, without what the outer build set for itself.
-fn build_plugins(workspace: &Path, target_dir: &Path) {
+/// Cargo for the plugins' own workspace, without what the outer build set for itself.
+fn cargo(workspace: &Path) -> Command {
     let mut cargo = Command::new(variable("CARGO"));
+    cargo.current_dir(workspace);
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         let inherited = ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC"];
@@ -48,16 +56,46 @@ fn build_plugins(workspace: &Path, target_dir: &Path) {
             cargo.env_remove(name);
         }
     }
+    cargo
+}
+
+fn build_plugins(workspace: &Path, target_dir: &Path) {
+    let mut cargo = cargo(workspace);
     cargo.args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(target_dir);
     for name in PLUGINS {
         cargo.args(["-p", &format!("cooperage-plugin-{name}")]);
     }
-    cargo.current_dir(workspace);
     let status = cargo.status().unwrap_or_else(|error| panic!("cannot start cargo for the plugins: {error}"));
     assert!(
         status.success(),
         "the plugins did not build; if the target {TARGET} is missing, run `rustup target add {TARGET}`"
     );
+}
+
+/// The component at `path` with what it says of itself in a custom section, so that it need not be compiled and run to know
+/// that. An interpreter asks it: the engine is not there before the program is built.
+fn described(workspace: &Path, target_dir: &Path, path: &Path, mut wasm: Vec<u8>) -> Vec<u8> {
+    let mut cargo = cargo(workspace);
+    cargo.args(["run", "--quiet", "-p", "cooperage-sdk-describe", "--target-dir"]).arg(target_dir).arg("--").arg(path);
+    let output = cargo.output().unwrap_or_else(|error| panic!("cannot start cargo for a description: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} does not describe itself: {said}", path.display());
+    let mut body = Vec::new();
+    leb128(&mut body, SECTION.len());
+    body.extend_from_slice(SECTION.as_bytes());
+    body.extend_from_slice(&output.stdout);
+    wasm.push(0);
+    leb128(&mut wasm, body.len());
+    wasm.extend_from_slice(&body);
+    wasm
+}
+
+fn leb128(out: &mut Vec<u8>, mut value: usize) {
+    while value > 0x7f {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 /// An OCI layout as files in `out` and a source file that includes them.

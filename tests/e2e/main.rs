@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "tests are read, not called")]
 
 mod addon;
+mod author;
 mod build;
 mod cache;
 mod chain;

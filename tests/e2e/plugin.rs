@@ -48,7 +48,8 @@ fn a_plugin_shows_what_it_asks_for_and_takes() {
         assert_ne!(request["reason"], "", "every request has a reason: {request}");
     }
     let text = machine.ok(&["plugin", "inspect", "script"]).stdout;
-    assert!(text.contains("image (required)") && text.contains("asks     run"), "{text}");
+    let image = text.lines().find(|line| line.trim_start().starts_with("image ")).unwrap_or_default();
+    assert!(image.contains("string") && image.contains(" yes ") && text.contains("asks       run"), "{text}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod plugins;
 mod policy;
 mod progress;
 mod sources;
+mod templates;
 
 fn main() -> ExitCode {
     // Hidden entries come first, while this process has one thread and has done nothing.

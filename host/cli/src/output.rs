@@ -21,6 +21,11 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Prints rows below headings, each column as wide as its widest cell.
 pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+    write(&aligned(headings, rows))
+}
+
+/// The text of such a table.
+pub(crate) fn aligned<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = headings.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -38,7 +43,7 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
     for row in rows {
         text.push_str(&render(row.each_ref().map(String::as_str)));
     }
-    write(&text)
+    text
 }
 
 /// A reader that has gone away (`coop image ls | head`) is no failure.

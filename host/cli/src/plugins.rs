@@ -214,8 +214,12 @@ impl Plugins {
 
     /// Loads bytes that are not a plugin of this user yet.
     pub(crate) async fn check(&self, name: &str, bytes: &[u8]) -> Result<Plugin, Failure> {
-        let wasm = Wasm::Bytes(bytes.into());
-        self.engine()?.load(name, wasm, Trust::Stranger).await.map_err(|error| load_failure(name, error))
+        self.try_load(name, bytes).await?.map_err(|error| load_failure(name, error))
+    }
+
+    /// The same for callers that have their own words for what is wrong with the bytes.
+    pub(crate) async fn try_load(&self, name: &str, bytes: &[u8]) -> Result<Result<Plugin, LoadError>, Failure> {
+        Ok(self.engine()?.load(name, Wasm::Bytes(bytes.into()), Trust::Stranger).await)
     }
 
     /// A plugin ready to be called: refused if it asks for more than it was granted.
@@ -389,7 +393,7 @@ pub(crate) fn artifact_failure(error: cooperage_engine::artifact::Error) -> Fail
     }
 }
 
-fn load_failure(name: &str, error: LoadError) -> Failure {
+pub(crate) fn load_failure(name: &str, error: LoadError) -> Failure {
     // What does not fit is a line each.
     let failure = Failure::usage(format!("the plugin {name} cannot be loaded"));
     error.to_string().lines().fold(failure, |failure, line| failure.cause(line.trim()))

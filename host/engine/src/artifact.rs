@@ -16,5 +16,5 @@ pub use layout::{Bundle, read_file, read_layout, write_layout};
 pub use pack::{Artifact, CONFIG_TYPE, LAYER_TYPE, OLD_LAYER_TYPE, PackOptions, Packed, pack};
 pub use reference::{PluginReference, RegistryReference};
 pub use remote::Remote;
-pub use section::{DESCRIPTION_SECTION, Surface, embed_description, read_description, surface};
+pub use section::{DESCRIPTION_SECTION, Surface, embed_description, read_description, strip_description, surface};
 pub use sources::{LARGEST_COMPONENT, Sources};

@@ -1,10 +1,9 @@
 //! What a plugin imports and exports against what this host has: before anything runs, everything that does not fit
 //! is listed with what to do about it. Also finds the roles.
 
-use wasmtime::component::types::{Component as ComponentType, ComponentItem};
-
 use crate::contract::ContractVersion;
 use crate::grants::Request;
+use crate::outside::{Import, Outside};
 
 /// A version that plugins are built against.
 const CONTRACT: &str = "cooperage:plugin";
@@ -124,15 +123,41 @@ impl Roles {
     }
 }
 
+/// What keeps a host from running a component that offers a version of the contract and the older ones.
+pub fn misfits_with(outside: &Outside, version: ContractVersion) -> Vec<Misfit> {
+    fits(outside, !version.is_released()).err().unwrap_or_default()
+}
+
+/// Interface and version of a name of the contract, of any version.
+pub(crate) fn interface(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix(CONTRACT)?.strip_prefix('/')?.split_once('@')
+}
+
+/// The roles that a component exports, of whatever version of the contract.
+pub(crate) fn exported_roles(outside: &Outside) -> Roles {
+    let has = |role: &str| outside.exports.iter().any(|name| interface(name).is_some_and(|(found, _)| found == role));
+    Roles { builder: has("builder"), task: has("task"), source: has("source"), registry: has("registry") }
+}
+
+/// The roles of a component that this host can run; else everything that stands in the way. Versions of the contract
+/// that are not released are offered only where that is wanted.
+pub(crate) fn fits(outside: &Outside, unreleased: bool) -> Result<Roles, Vec<Misfit>> {
+    let mut misfits = imports(outside);
+    match roles(outside, unreleased) {
+        Ok(roles) if misfits.is_empty() => Ok(roles),
+        Ok(_) => Err(misfits),
+        Err(more) => {
+            misfits.extend(more);
+            Err(misfits)
+        }
+    }
+}
+
 /// Finds the roles by what is exported; lists what stands in the way. A version of the contract that is not released
 /// fits only where `unreleased` ones are offered.
-pub(crate) fn roles(
-    component: &ComponentType,
-    engine: &wasmtime::Engine,
-    unreleased: bool,
-) -> Result<Roles, Vec<Misfit>> {
+fn roles(outside: &Outside, unreleased: bool) -> Result<Roles, Vec<Misfit>> {
     let (mut roles, mut described, mut misfits) = (Roles::default(), false, Vec::new());
-    for (name, _) in component.exports(engine) {
+    for name in &outside.exports {
         let Some((CONTRACT, interface, version)) = split(name) else { continue };
         let known = ContractVersion::of_export(name);
         if known.is_some_and(|version| !version.is_released()) && !unreleased {
@@ -150,7 +175,7 @@ pub(crate) fn roles(
                 continue;
             }
         };
-        if known.is_some() || fits(version, CONTRACT_VERSION) {
+        if known.is_some() || serves(version, CONTRACT_VERSION) {
             *role = true;
         } else {
             misfits.push(newer(name, "exports", &format!("{CONTRACT}/{interface}@{}", text(CONTRACT_VERSION))));
@@ -168,9 +193,9 @@ pub(crate) fn roles(
 }
 
 /// Lists every import that this host cannot serve, by name and by function.
-pub(crate) fn imports(component: &ComponentType, engine: &wasmtime::Engine) -> Vec<Misfit> {
+pub(crate) fn imports(outside: &Outside) -> Vec<Misfit> {
     let mut misfits = Vec::new();
-    for (name, item) in component.imports(engine) {
+    for Import { name, functions: wanted } in &outside.imports {
         match split(name) {
             Some((CONTRACT, interface, version)) => {
                 let Some((_, functions)) = INTERFACES.iter().find(|(known, _)| *known == interface) else {
@@ -179,16 +204,11 @@ pub(crate) fn imports(component: &ComponentType, engine: &wasmtime::Engine) -> V
                 };
                 if version[..2] != CONTRACT_VERSION[..2] {
                     misfits.push(newer(name, "imports", &format!("{CONTRACT}/{interface}@{}", text(CONTRACT_VERSION))));
-                } else if let ComponentItem::ComponentInstance(instance) = item.ty {
-                    let missing = instance.exports(engine).filter_map(|(function, item)| {
-                        let is_function = matches!(item.ty, ComponentItem::ComponentFunc(_));
-                        (is_function && !functions.contains(&function)).then(|| function.to_owned())
-                    });
-                    misfits.extend(
-                        missing.map(|function| {
-                            newer(&format!("{name} function {function}"), "imports", "no such function")
-                        }),
-                    );
+                } else {
+                    let missing = wanted.iter().filter(|function| !functions.contains(&function.as_str()));
+                    let misfit =
+                        |function| newer(&format!("{name} function {function}"), "imports", "no such function");
+                    misfits.extend(missing.map(misfit));
                 }
             }
             Some((package, _, version)) if WASI.contains(&package) => {
@@ -206,14 +226,13 @@ pub(crate) fn imports(component: &ComponentType, engine: &wasmtime::Engine) -> V
 }
 
 /// A hint, not a fault: what is imported and cannot work because it is not even asked for.
-pub(crate) fn advice(component: &ComponentType, engine: &wasmtime::Engine, requests: &[Request]) -> Vec<String> {
+pub(crate) fn advice(outside: &Outside, requests: &[Request]) -> Vec<String> {
     let table = [("wasi:sockets/tcp@", "tcp", "connections"), ("wasi:http/outgoing-handler@", "http", "requests")];
     let asks = |class: &str| {
         requests.iter().any(|request| request.class == class || (class == "http" && request.class == "service"))
     };
-    let names: Vec<String> = component.imports(engine).map(|(name, _)| name.to_owned()).collect();
-    let silent =
-        |(prefix, class, _): &&(&str, &str, &str)| names.iter().any(|name| name.starts_with(prefix)) && !asks(class);
+    let imports = |prefix: &str| outside.imports.iter().any(|import| import.name.starts_with(prefix));
+    let silent = |(prefix, class, _): &&(&str, &str, &str)| imports(prefix) && !asks(class);
     table
         .iter()
         .filter(silent)
@@ -262,7 +281,7 @@ fn split(name: &str) -> Option<(&str, &str, [u64; 3])> {
     Some((package, interface, version))
 }
 
-fn fits(version: [u64; 3], offered: [u64; 3]) -> bool {
+fn serves(version: [u64; 3], offered: [u64; 3]) -> bool {
     version[..2] == offered[..2] && version[2] <= offered[2]
 }
 

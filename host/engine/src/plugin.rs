@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::grants::{Request, Scopes, Ungranted};
 use crate::instance::State;
 use crate::link::{self, Misfit, Roles};
+use crate::outside::Outside;
 use crate::parameters::Schema;
 
 /// Where a component comes from.
@@ -156,7 +157,8 @@ impl Engine {
             Some(component) => component,
             None => self.compile(&digest, wasm, trust).await?,
         };
-        let (roles, contract, pre) = self.link(&component)?;
+        let outside = Outside::of(&component.component_type(), &self.0.wasmtime);
+        let (roles, contract, pre) = self.link(&component, &outside)?;
         let kept = self.0.code.description(&digest).and_then(|json| serde_json::from_slice(&json).ok());
         let description = match kept {
             Some(description) => description,
@@ -166,8 +168,8 @@ impl Engine {
                 description
             }
         };
-        check(&description)?;
-        let advice = link::advice(&component.component_type(), &self.0.wasmtime, &description.capabilities);
+        check_description(&description)?;
+        let advice = link::advice(&outside, &description.capabilities);
         let schemas = Default::default();
         let engine = self.clone();
         let name = name.to_owned();
@@ -182,10 +184,14 @@ impl Engine {
     async fn compile(&self, digest: &Digest, wasm: Wasm, trust: Trust) -> Result<Component, LoadError> {
         let bytes = read(wasm, self.0.config.compile.component).await?;
         let outline = outline(&bytes, self.0.config.compile.component)?;
+        // What imports something of a later generation may not even compile here, with words that help nobody.
+        if !link::imports(&outline.outside).is_empty() {
+            link::fits(&outline.outside, self.0.config.unreleased_contract).map_err(LoadError::Link)?;
+        }
         if let Some(json) = outline.description {
             let description =
                 serde_json::from_slice(&json).map_err(|error| LoadError::Description(error.to_string()))?;
-            check(&description)?;
+            check_description(&description)?;
             self.keep(digest, &description);
         }
         let compiled = match (&self.0.config.helper, trust) {
@@ -214,25 +220,14 @@ impl Engine {
         }
     }
 
-    fn link(&self, component: &Component) -> Result<(Roles, ContractVersion, Pres), LoadError> {
-        let (engine, ty) = (&self.0.wasmtime, component.component_type());
-        let mut misfits = link::imports(&ty, engine);
-        let roles = match link::roles(&ty, engine, self.0.config.unreleased_contract) {
-            Ok(roles) => roles,
-            Err(more) => {
-                misfits.extend(more);
-                Roles::default()
-            }
-        };
-        if !misfits.is_empty() {
-            return Err(LoadError::Link(misfits));
-        }
+    fn link(&self, component: &Component, outside: &Outside) -> Result<(Roles, ContractVersion, Pres), LoadError> {
+        let roles = link::fits(outside, self.0.config.unreleased_contract).map_err(LoadError::Link)?;
         // What names do not show: a function with other types than the host's or the role's.
         let wrong = |error: wasmtime::Error| {
             let fix = "build it against the released package, unchanged".to_owned();
             LoadError::Link(vec![Misfit { what: format!("{error:#}"), fix }])
         };
-        let version = ContractVersion::of_exports(ty.exports(engine).map(|(name, _)| name));
+        let version = ContractVersion::of_exports(outside.exports.iter().map(String::as_str));
         let pre: InstancePre<State> = self.0.linker.instantiate_pre(component).map_err(wrong)?;
         let pres = Pres {
             builder: roles.builder.then(|| contract::builder(version, pre.clone())).transpose().map_err(wrong)?,
@@ -263,7 +258,7 @@ async fn read(wasm: Wasm, limit: u64) -> Result<Arc<[u8]>, LoadError> {
 }
 
 /// What a description must be to be used at all.
-fn check(description: &Description) -> Result<(), LoadError> {
+pub(crate) fn check_description(description: &Description) -> Result<(), LoadError> {
     let name = &description.name;
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {

@@ -58,6 +58,11 @@ void exports_cooperage_plugin_plugin_describe(exports_cooperage_plugin_plugin_de
     description->version = made("0.1.0");
     description->summary = made("Counts the lines of files");
 
+    description->annotations.len = 1;
+    description->annotations.ptr = calloc(1, sizeof *description->annotations.ptr);
+    description->annotations.ptr[0].f0 = made("org.opencontainers.image.licenses");
+    description->annotations.ptr[0].f1 = made("Apache-2.0");
+
     description->parameters.len = 1;
     description->parameters.ptr = calloc(1, sizeof *description->parameters.ptr);
     description->parameters.ptr[0].f0 = made("task");

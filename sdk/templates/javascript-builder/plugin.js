@@ -26,7 +26,7 @@ export const plugin = {
       // { class: 'http', request: '["https://api.example"]', reason: 'to ...' }
       capabilities: [],
       provides: [],
-      annotations: [],
+      annotations: [['org.opencontainers.image.licenses', 'Apache-2.0']],
     };
   },
 };

@@ -32,7 +32,7 @@ export const plugin = {
         },
       ],
       provides: [],
-      annotations: [],
+      annotations: [['org.opencontainers.image.licenses', 'Apache-2.0']],
     };
   },
 };

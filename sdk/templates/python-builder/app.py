@@ -34,7 +34,7 @@ class Plugin(exports.Plugin):
             # Capability(class_="http", request='["https://api.example"]', reason="to ...")
             capabilities=[],
             provides=[],
-            annotations=[],
+            annotations=[("org.opencontainers.image.licenses", "Apache-2.0")],
         )
 
 

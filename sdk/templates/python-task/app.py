@@ -38,7 +38,7 @@ class Plugin(exports.Plugin):
             parameters=[("task", json.dumps(PARAMETERS))],
             capabilities=[Capability(class_="state", request="true", reason=reason)],
             provides=[],
-            annotations=[],
+            annotations=[("org.opencontainers.image.licenses", "Apache-2.0")],
         )
 
 

@@ -27,9 +27,47 @@ pub(crate) struct SigningKey {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugin {
-    /// List the plugins that need no download
-    Ls(Listing),
-    /// Show what a plugin is, asks for and takes, without running its roles
+    /// Make a project for a plugin of your own
+    New {
+        /// Language
+        #[arg(long, value_name = "LANGUAGE")]
+        lang: String,
+        /// What the plugin does: task, builder, source or registry
+        #[arg(long)]
+        role: String,
+        /// Name of the plugin [default: that of the directory]
+        #[arg(long)]
+        name: Option<String>,
+        /// Directory to make
+        directory: PathBuf,
+    },
+    /// Build the plugin of a project, with its description in it
+    Build {
+        /// Directory with the script `build`
+        #[arg(default_value = ".")]
+        directory: PathBuf,
+    },
+    /// Tell what is to be mended before others use a plugin
+    Check {
+        /// File, bundled name or reference
+        plugin: String,
+        /// Version of the contract that hosts must be able to run it with; may be repeated
+        #[arg(long, value_name = "VERSION")]
+        host: Vec<String>,
+        /// Fail for warnings too
+        #[arg(long)]
+        strict: bool,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// List the plugins that are bundled, configured, or declared in the flow file
+    Ls {
+        #[command(flatten)]
+        file: FlowFile,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Show what a plugin is, asks for and takes, and whether this host can run it, without running it
     Inspect {
         /// Bundled name, file or reference
         plugin: String,

@@ -25,11 +25,23 @@ pub(super) fn trust(app: &App) -> [(Policy, PathBuf); 2] {
 impl Plugins {
     /// The component behind a name or reference, whoever made it.
     pub(crate) async fn fetch(&self, reference: &str, refresh: bool) -> Result<Artifact, Failure> {
-        let exact = match self.locked(reference) {
-            Some((lock, config)) => lock.reference(reference, &config)?,
-            None => self.written(reference)?,
-        };
-        self.sources.load(&exact, refresh).await.map_err(artifact_failure)
+        self.sources.load(&self.exact(reference)?, refresh).await.map_err(artifact_failure)
+    }
+
+    /// The component behind a name or reference, if it is on this machine.
+    pub(crate) async fn at_hand(&self, reference: &str) -> Result<Option<Artifact>, Failure> {
+        match self.exact(reference)? {
+            PluginReference::Registry(reference) => Ok(self.sources.at_hand(&reference)),
+            other => self.sources.load(&other, false).await.map(Some).map_err(artifact_failure),
+        }
+    }
+
+    /// Where a name or reference leads: to the locked bytes, if they are locked.
+    fn exact(&self, reference: &str) -> Result<PluginReference, Failure> {
+        match self.locked(reference) {
+            Some((lock, config)) => lock.reference(reference, &config),
+            None => self.written(reference),
+        }
     }
 
     /// What the user wrote for a plugin: the digest in it is the user's own.
@@ -49,6 +61,11 @@ impl Plugins {
                 Err(refused(reference, &refusal).cause(files))
             }
         }
+    }
+
+    /// What the policies say of a component that was fetched, for whoever only wants to know.
+    pub(crate) async fn judged(&self, reference: &str, artifact: &Artifact) -> Result<Decision, Failure> {
+        self.judge(None, reference, artifact).await
     }
 
     /// The component that a reference stands for now, if other policies let it be used.

@@ -1,10 +1,8 @@
 //! The custom section of a component that holds the plugin's description, so that digest and signature cover it and
 //! nobody has to run a plugin to learn what it asks for. Knows the framing of wasm binaries, not the description.
 
-use wasmparser::{Parser, Payload};
-
 use super::Error;
-use crate::compile::outline::{OutlineError, header};
+use crate::compile::outline::{OutlineError, outline};
 
 /// Name of the section; its data is JSON in UTF-8.
 pub const DESCRIPTION_SECTION: &str = "cooperage:description";
@@ -24,13 +22,7 @@ pub struct Surface {
 /// The component with `json` as its description; one that was there is replaced. The result depends on nothing else.
 pub fn embed_description(component: &[u8], json: &str) -> Result<Vec<u8>, Error> {
     serde_json::from_str::<serde_json::Value>(json).map_err(|e| Error::invalid("description", e))?;
-    surface(component)?;
-    let mut out = component[..8].to_vec();
-    for section in sections(component)? {
-        if !section.is_description() {
-            out.extend_from_slice(section.whole);
-        }
-    }
+    let mut out = strip_description(component)?;
     let mut body = Vec::new();
     write_leb(&mut body, DESCRIPTION_SECTION.len());
     body.extend_from_slice(DESCRIPTION_SECTION.as_bytes());
@@ -38,6 +30,18 @@ pub fn embed_description(component: &[u8], json: &str) -> Result<Vec<u8>, Error>
     out.push(0);
     write_leb(&mut out, body.len());
     out.extend_from_slice(&body);
+    Ok(out)
+}
+
+/// The component without its description.
+pub fn strip_description(component: &[u8]) -> Result<Vec<u8>, Error> {
+    surface(component)?;
+    let mut out = component[..8].to_vec();
+    for section in sections(component)? {
+        if !section.is_description() {
+            out.extend_from_slice(section.whole);
+        }
+    }
     Ok(out)
 }
 
@@ -62,28 +66,13 @@ pub fn read_description(component: &[u8]) -> Result<Option<String>, Error> {
 /// Names of imports and exports. Fails on what is no component; says what to do with a core module.
 pub fn surface(component: &[u8]) -> Result<Surface, Error> {
     let wrong = |reason: &dyn std::fmt::Display| Error::invalid("component", reason);
-    header(component).map_err(|error| match error {
+    let outline = outline(component, u64::MAX).map_err(|error| match error {
         OutlineError::NotAComponent(is) => Error::NotAComponent { what: "this".to_owned(), is },
+        OutlineError::Damaged { reason, .. } => wrong(&reason),
         other => wrong(&other),
     })?;
-    let (mut surface, mut depth) = (Surface::default(), 0usize);
-    for payload in Parser::new(0).parse_all(component) {
-        match payload.map_err(|e| wrong(&e.message()))? {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentImportSection(imports) if depth == 0 => {
-                for import in imports {
-                    surface.imports.push(import.map_err(|e| wrong(&e.message()))?.name.name.to_owned());
-                }
-            }
-            Payload::ComponentExportSection(exports) if depth == 0 => {
-                for export in exports {
-                    surface.exports.push(export.map_err(|e| wrong(&e.message()))?.name.name.to_owned());
-                }
-            }
-            _ => {}
-        }
-    }
+    let imports = outline.outside.imports.into_iter().map(|import| import.name);
+    let mut surface = Surface { imports: imports.collect(), exports: outline.outside.exports };
     surface.imports.sort();
     surface.exports.sort();
     Ok(surface)
@@ -163,6 +152,7 @@ mod tests {
         let twice = embed_description(&once, &long).unwrap();
         assert_eq!(read_description(&twice).unwrap(), Some(long));
         assert_eq!(embed_description(&twice, r#"{"name":"a"}"#).unwrap(), once, "nothing else changes");
+        assert_eq!(strip_description(&twice).unwrap(), EMPTY_COMPONENT);
         assert_eq!(read_description(EMPTY_COMPONENT).unwrap(), None);
         assert_eq!(surface(&twice).unwrap(), Surface::default());
     }

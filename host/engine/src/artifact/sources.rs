@@ -55,6 +55,12 @@ impl Sources {
         }
     }
 
+    /// The plugin of a registry, if it is in the cache; no registry is asked.
+    pub fn at_hand(&self, reference: &RegistryReference) -> Option<Artifact> {
+        let manifest = reference.digest.or_else(|| self.pin(reference))?;
+        self.cached(reference, &manifest)
+    }
+
     async fn load_remote(&self, reference: &RegistryReference, refresh: bool) -> Result<Artifact, Error> {
         let pinned = match reference.digest {
             Some(digest) => Some(digest),

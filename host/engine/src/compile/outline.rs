@@ -4,6 +4,7 @@
 use wasmparser::{Chunk, Parser, Payload};
 
 use crate::artifact::DESCRIPTION_SECTION;
+use crate::outside::{Collector, Outside};
 
 /// Why a file is no plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,14 +18,6 @@ pub enum OutlineError {
     Format {
         /// The version in the header.
         version: u16,
-    },
-    /// Needs interfaces of a generation that this host does not offer.
-    #[error(
-        "this component imports {import}, but this host offers WASI 0.2; build it for WASI 0.2, or use a newer coop"
-    )]
-    Wasi {
-        /// The first such import.
-        import: String,
     },
     /// Larger than the host takes.
     #[error("this component has {size} bytes, more than the limit of {limit}")]
@@ -78,8 +71,8 @@ pub enum NotAComponent {
 /// What the outline tells.
 #[derive(Debug, Default)]
 pub(crate) struct Outline {
-    /// Names of what the component imports.
-    pub imports: Vec<String>,
+    /// What the component imports and exports.
+    pub outside: Outside,
     /// The custom section with the plugin's description.
     pub description: Option<Vec<u8>>,
 }
@@ -88,13 +81,13 @@ const MODULES: usize = 1_000;
 const DEPTH: usize = 20;
 const IMPORTS: usize = 1_000;
 
-/// Checks a file and tells what it imports.
+/// Checks a file and tells what it imports and exports.
 pub(crate) fn outline(bytes: &[u8], limit: u64) -> Result<Outline, OutlineError> {
     header(bytes)?;
     if bytes.len() as u64 > limit {
         return Err(OutlineError::TooLarge { size: bytes.len() as u64, limit });
     }
-    let mut outline = Outline::default();
+    let (mut collector, mut description) = (Collector::default(), None);
     let mut parsers: Vec<Parser> = Vec::new();
     let mut parser = Parser::new(0);
     let (mut offset, mut modules) = (0, 0);
@@ -114,32 +107,24 @@ pub(crate) fn outline(bytes: &[u8], limit: u64) -> Result<Outline, OutlineError>
                 modules += 1;
                 parsers.push(std::mem::replace(&mut parser, inner));
             }
-            Payload::ComponentImportSection(section) if parsers.is_empty() => {
-                for import in section {
-                    outline.imports.push(import.map_err(damaged)?.name.name.to_owned());
-                }
-            }
             Payload::CustomSection(section) if parsers.is_empty() && section.name() == DESCRIPTION_SECTION => {
-                outline.description = Some(section.data().to_vec());
+                description = Some(section.data().to_vec());
             }
             Payload::End(_) => match parsers.pop() {
                 Some(outer) => parser = outer,
-                None => break,
+                None => return Ok(Outline { outside: collector.finish(), description }),
             },
+            payload if parsers.is_empty() => collector.payload(&payload).map_err(damaged)?,
             _ => {}
         }
         bound("modules and inner components", modules, MODULES)?;
         bound("levels", parsers.len(), DEPTH)?;
-        bound("imports", outline.imports.len(), IMPORTS)?;
-    }
-    match outline.imports.iter().find(|import| is_later_wasi(import)) {
-        Some(import) => Err(OutlineError::Wasi { import: import.clone() }),
-        None => Ok(outline),
+        bound("imports", collector.imports(), IMPORTS)?;
     }
 }
 
 /// Checks the first bytes of a file.
-pub(crate) fn header(bytes: &[u8]) -> Result<(), OutlineError> {
+fn header(bytes: &[u8]) -> Result<(), OutlineError> {
     if bytes.is_empty() {
         return Err(NotAComponent::Empty.into());
     }
@@ -175,9 +160,4 @@ fn bound(what: &'static str, count: usize, limit: usize) -> Result<(), OutlineEr
 
 fn damaged(error: wasmparser::BinaryReaderError) -> OutlineError {
     OutlineError::Damaged { offset: error.offset(), reason: error.message().to_owned() }
-}
-
-fn is_later_wasi(import: &str) -> bool {
-    import.starts_with("wasi:")
-        && import.rsplit_once("@0.").is_some_and(|(_, rest)| !rest.starts_with("2.") && rest != "2")
 }

@@ -8,16 +8,41 @@ fn engine() -> wasmtime::Engine {
     wasmtime::Engine::new(&crate::engine::settings()).unwrap()
 }
 
-fn component(wat: &str) -> (wasmtime::Engine, ComponentType) {
+/// The outside of a component, which is the same before and after it is compiled.
+fn outside(wat: &str) -> Outside {
     let engine = engine();
     let bytes = wat::parse_str(wat).unwrap();
-    let ty = Component::new(&engine, bytes).unwrap().component_type();
-    (engine, ty)
+    let read = crate::compile::outline::outline(&bytes, 1 << 20).unwrap().outside;
+    assert_eq!(read, Outside::of(&Component::new(&engine, bytes).unwrap().component_type(), &engine));
+    read
 }
 
 fn misfits(wat: &str) -> Vec<String> {
-    let (engine, ty) = component(wat);
-    imports(&ty, &engine).iter().map(ToString::to_string).collect()
+    imports(&outside(wat)).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn functions_are_found_behind_types_of_every_kind() {
+    let outside = outside(
+        r#"(component
+            (type (tuple u32 u32))
+            (import "cooperage:plugin/types@0.1.0" (instance $types (export "r" (type (sub resource)))))
+            (alias export $types "r" (type $r))
+            (import "r" (type $again (eq $r)))
+            (import "cooperage:plugin/trees@0.1.0" (instance
+                (export "t" (type (sub resource))) (export "[method]tree.copy" (func)) (export "walk" (func))))
+            (export "t" (type $r))
+            (import "cooperage:plugin/state@0.1.0" (instance (export "get" (func)))))"#,
+    );
+    let found = outside.imports.iter().map(|import| format!("{} {}", import.name, import.functions.join(" ")));
+    let expected = [
+        "cooperage:plugin/types@0.1.0 ",
+        "r ",
+        "cooperage:plugin/trees@0.1.0 [method]tree.copy walk",
+        "cooperage:plugin/state@0.1.0 get",
+    ];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+    assert_eq!(outside.exports, ["t"]);
 }
 
 #[test]
@@ -30,6 +55,7 @@ fn every_misfit_is_listed_with_its_fix() {
             (import "cooperage:plugin/state@0.1.0" (instance))
             (import "wasi:io/poll@0.2.6" (instance))
             (import "wasi:io/poll@0.2.99" (instance))
+            (import "wasi:io/poll@0.3.0" (instance))
             (import "wasi:keyvalue/store@0.2.0" (instance))
             (import "acme:tools/shell@1.0.0" (instance))
             (import "plain" (func)))"#,
@@ -41,6 +67,7 @@ fn every_misfit_is_listed_with_its_fix() {
             "plugin imports cooperage:plugin/exec@0.1.0, host offers no such interface: use a newer coop, or build the plugin against cooperage:plugin@0.1.0",
             "plugin imports cooperage:plugin/events@0.1.3 function shout, host offers no such function: use a newer coop, or build the plugin against cooperage:plugin@0.1.0",
             "plugin imports wasi:io/poll@0.2.99, host offers WASI 0.2.0 to 0.2.12: build it for WASI 0.2, or use a newer coop",
+            "plugin imports wasi:io/poll@0.3.0, host offers WASI 0.2.0 to 0.2.12: build it for WASI 0.2, or use a newer coop",
             "plugin imports wasi:keyvalue/store@0.2.0, which this host does not know: this part of WASI is not offered; a plugin can use io, clocks, random, cli, filesystem, sockets and http",
             "plugin imports acme:tools/shell@1.0.0, which this host does not know: compose the component with one that exports it (for instance with `wac plug`)",
             "plugin imports plain, which this host does not know: compose the component with one that exports it (for instance with `wac plug`)",
@@ -54,8 +81,7 @@ fn exporting(exports: &[&str]) -> String {
 }
 
 fn roles_of(exports: &[&str]) -> Result<Roles, Vec<Misfit>> {
-    let (engine, ty) = component(&exporting(exports));
-    roles(&ty, &engine, false)
+    roles(&outside(&exporting(exports)), false)
 }
 
 #[test]
@@ -85,25 +111,24 @@ fn what_is_not_released_must_be_wanted() {
             "plugin exports cooperage:plugin/builder@0.2.0-next, which is not released and may change: build it against cooperage:plugin@0.1.0, or try it with `unreleased-contract: true` in config.yaml"
         ]
     );
-    let (engine, ty) = component(&exporting(&exports));
-    assert_eq!(roles(&ty, &engine, true), Ok(Roles { builder: true, ..Roles::default() }));
+    assert_eq!(roles(&outside(&exporting(&exports)), true), Ok(Roles { builder: true, ..Roles::default() }));
     // A role that did not change is not in the unreleased version, and no other draft is known.
     for name in ["cooperage:plugin/task@0.2.0-next", "cooperage:plugin/builder@0.2.0-other"] {
-        let (engine, ty) = component(&exporting(&["cooperage:plugin/plugin@0.1.0", name]));
-        let text = roles(&ty, &engine, true).unwrap_err()[0].to_string();
+        let outside = outside(&exporting(&["cooperage:plugin/plugin@0.1.0", name]));
+        let text = roles(&outside, true).unwrap_err()[0].to_string();
         assert!(text.contains("use a newer coop"), "{text}");
     }
 }
 
 #[test]
 fn silent_imports_are_advised() {
-    let (engine, ty) = component(r#"(component (import "wasi:sockets/tcp@0.2.3" (instance)))"#);
+    let outside = outside(r#"(component (import "wasi:sockets/tcp@0.2.3" (instance)))"#);
     assert_eq!(
-        advice(&ty, &engine, &[]),
+        advice(&outside, &[]),
         ["imports wasi:sockets/tcp and asks for no `tcp` capability: its connections will be refused"]
     );
     let asks = Request { class: "tcp".into(), request: "a.example:1".into(), reason: String::new() };
-    assert!(advice(&ty, &engine, &[asks]).is_empty());
+    assert!(advice(&outside, &[asks]).is_empty());
 }
 
 /// The functions that a file of the contract declares, as the binary format names them.
@@ -145,19 +170,14 @@ fn the_tables_are_those_of_the_contract() {
 /// Components of the release use the whole contract, so what breaks for plugins that are out there breaks a test here.
 #[test]
 fn plugins_of_the_release_use_every_function() {
-    let engine = engine();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/contract/0.1.0");
     let mut used = std::collections::BTreeSet::new();
     for role in ["builder", "task", "source", "registry"] {
         let bytes = std::fs::read(folder.join(role).with_extension("wasm")).unwrap();
         assert!(bytes.len() < 200 << 10, "{role} has {} bytes; it stays in the repository for ever", bytes.len());
-        let ty = Component::new(&engine, bytes).unwrap().component_type();
-        for (name, item) in ty.imports(&engine) {
-            let (Some((CONTRACT, interface, _)), ComponentItem::ComponentInstance(instance)) = (split(name), item.ty)
-            else {
-                continue;
-            };
-            used.extend(instance.exports(&engine).map(|(function, _)| format!("{interface} {function}")));
+        for Import { name, functions } in crate::compile::outline::outline(&bytes, 1 << 20).unwrap().outside.imports {
+            let Some((CONTRACT, interface, _)) = split(&name) else { continue };
+            used.extend(functions.iter().map(|function| format!("{interface} {function}")));
         }
     }
     let all =

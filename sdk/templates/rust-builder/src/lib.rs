@@ -36,6 +36,7 @@ impl Plugin for Pages {
         // The context and operations on trees need no permission. Whatever else does is asked for here:
         // .asks(Capability::http(["https://api.example"], "to ..."))
         Description::new("my-plugin", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"))
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
     }
 }
 

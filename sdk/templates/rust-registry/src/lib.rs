@@ -17,6 +17,7 @@ struct Layouts;
 impl Plugin for Layouts {
     fn describe() -> Description {
         Description::new("my-plugin", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"))
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
             // The server that the user routes an image to, and no other.
             .asks(Capability::http(["registry"], "to read the layouts on the server"))
     }

@@ -22,6 +22,7 @@ struct Archives;
 impl Plugin for Archives {
     fn describe() -> Description {
         let description = Description::new("my-plugin", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"))
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
             // Any URL that the user allows; fewer here would leave the user nothing to choose.
             .asks(Capability::sources(["**"], "to fetch the archives that the URLs name"));
         SCHEMES.into_iter().fold(description, Description::provides)

@@ -32,6 +32,7 @@ struct Lines;
 impl Plugin for Lines {
     fn describe() -> Description {
         Description::new("my-plugin", env!("CARGO_PKG_VERSION"), env!("CARGO_PKG_DESCRIPTION"))
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
             .asks(Capability::state("to tell by how many lines the input has grown since the last run"))
     }
 }
