@@ -23,6 +23,7 @@ mod kubernetes;
 mod lock;
 mod outputs;
 mod plugin;
+mod plugin_cases;
 mod registry;
 mod rootless;
 mod support;

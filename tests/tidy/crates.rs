@@ -3,13 +3,24 @@
 use crate::repository::{files, none};
 
 /// What each crate of the host may use of the others. What is not here may use none.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
     ("host/store", &[]),
     ("host/sandbox", &[]),
     ("host/flow", &[]),
     ("host/solve", &["cooperage-store", "cooperage-sandbox"]),
     ("host/engine", &["cooperage-solve", "cooperage-store"]),
-    ("host/cli", &["cooperage-engine", "cooperage-flow", "cooperage-sandbox", "cooperage-solve", "cooperage-store"]),
+    ("sdk/testing", &["cooperage-engine", "cooperage-solve", "cooperage-store"]),
+    (
+        "host/cli",
+        &[
+            "cooperage-engine",
+            "cooperage-flow",
+            "cooperage-sandbox",
+            "cooperage-solve",
+            "cooperage-store",
+            "cooperage-testing",
+        ],
+    ),
 ];
 
 /// The names of our crates that a manifest depends on, tests included.

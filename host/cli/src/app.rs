@@ -50,7 +50,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 
 /// Whether a command makes or removes files that belong to the users of an image.
 fn needs_privileges(command: &Command) -> bool {
-    matches!(command, Command::Build(_) | Command::Run(_) | Command::Image(Image::Rm { .. }))
+    let owns = matches!(command, Command::Build(_) | Command::Run(_) | Command::Image(Image::Rm { .. }));
+    owns || matches!(command, Command::Plugin(crate::args::Plugin::Test(_)))
 }
 
 /// What this process may do with files of others.
@@ -282,6 +283,11 @@ impl App {
         };
         let settings = http::Settings { tls, proxies: self.environment.proxies(), ..http::Settings::default() };
         http::Client::new(settings).map_err(|error| Failure::new(Exit::Environment, error.to_string()))
+    }
+
+    /// An HTTP client with the user's own settings.
+    pub(crate) fn client(&self) -> Result<http::Client, Failure> {
+        self.http(&self.routing(Routing::default()))
     }
 
     /// The logins that Docker and Podman share with us.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use plugin::{FlowFile, Plugin, SigningKey};
+pub(crate) use plugin::{FlowFile, Plugin, PluginTest, SigningKey};
 pub(crate) use run::Run;
 
 /// Builds container images with sandboxed WebAssembly plugins.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cooperage_sandbox::{Config, Isolation, Limits, Sandbox};
-use cooperage_solve::{BuildOptions, CacheMode, Context, Network, Origin, Secrets, SourceRequest, Tree};
+use cooperage_solve::{BuildOptions, CacheMode, Context, Network, Origin, Processes, Secrets, SourceRequest, Tree};
 use cooperage_store::Platform;
 use cooperage_store::layer::Compression;
 
@@ -49,7 +49,7 @@ pub(crate) fn options(
 }
 
 /// Processes need a sandbox; without one the reason is kept for the step that wants to run.
-fn sandbox(app: &App, isolation: IsolationMode) -> Result<Arc<Sandbox>, String> {
+pub(crate) fn sandbox(app: &App, isolation: IsolationMode) -> Result<Arc<dyn Processes>, String> {
     if let Some(why) = &app.privileges.refused {
         return Err(why.clone());
     }
@@ -60,7 +60,7 @@ fn sandbox(app: &App, isolation: IsolationMode) -> Result<Arc<Sandbox>, String> 
     };
     let helper = own_path().map_err(|_| "this program cannot find itself".to_owned())?;
     let sandbox = Sandbox::new(Config { isolation, helper, runtime: None });
-    sandbox.map(Arc::new).map_err(|error| error.to_string())
+    sandbox.map(|sandbox| Arc::new(sandbox) as _).map_err(|error| error.to_string())
 }
 
 fn limits(evaluation: &Evaluation) -> Result<Limits, Failure> {

@@ -14,7 +14,7 @@ use cooperage_engine::registries::{Backends, RegistryBackend, RegistryService};
 use cooperage_engine::trust::{Policies, Policy};
 use cooperage_engine::{
     BuildRequest, BuiltImage, CallContext, CallError, CompileLimits, Config, Engine, Limits, LoadError, Plugin,
-    RegistryPlugin, TaskOutputs, TaskRequest, Trust, Wasm, http,
+    RegistryPlugin, StandIns, TaskOutputs, TaskRequest, Trust, Wasm, http,
 };
 use cooperage_solve::{
     Build, Cancel, Error, ErrorKind, Reporter, SourceProvider, SourceRequest, SourceVersion, Step, Tree,
@@ -117,6 +117,7 @@ impl Plugins {
             policy: Scopes::everything(),
             unreleased_contract: app.config.unreleased_contract,
             http: http.clone(),
+            stand_ins: StandIns::default(),
         };
         let sources = Sources {
             bundle: Some(BUNDLE),

@@ -38,6 +38,8 @@ pub struct Config {
     pub unreleased_contract: bool,
     /// Sends what plugins ask for by HTTP.
     pub http: crate::http::Client,
+    /// What is not real.
+    pub stand_ins: crate::StandIns,
 }
 
 /// What compiling one component may use up.

@@ -57,7 +57,7 @@ impl plugin::state::Host for State {
 impl State {
     fn may_keep_state(&self) -> Result<(), wit::Error> {
         if self.grants.scopes().state.0 {
-            return Ok(());
+            return self.stand_ins.pass("state").map_err(crate::convert::error_to_wit);
         }
         Err(crate::convert::error_to_wit(self.denied("keep values from call to call", "state", &true.into())))
     }

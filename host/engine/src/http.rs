@@ -14,6 +14,7 @@ mod proxy;
 mod rule;
 mod stream;
 mod tls;
+mod transport;
 mod upgrade;
 
 #[cfg(test)]
@@ -28,3 +29,4 @@ pub use hooks::{Hooks, HttpGrants, Service, TlsTrouble};
 pub use proxy::ProxySettings;
 pub use rule::{Origin, Rule};
 pub use tls::{HostCertificates, TlsSettings};
+pub use transport::Transport;

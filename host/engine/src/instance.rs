@@ -20,6 +20,7 @@ use crate::limits::{Limit, LimitHit, Limits};
 use crate::output::{Lines, Log};
 use crate::ports::Registries;
 use crate::sockets::Sockets;
+use crate::stand_ins::StandIns;
 use crate::state::StateStore;
 
 /// What the host functions of one call work with.
@@ -49,6 +50,7 @@ pub(crate) struct State {
     pub step: Option<StepId>,
     pub log: Log,
     pub cancelled: Arc<AtomicBool>,
+    pub stand_ins: StandIns,
     pub used: Used,
     ticks: u64,
 }
@@ -89,7 +91,7 @@ pub(crate) fn store(engine: &Engine, context: &CallContext, setup: Setup<'_>) ->
     let tcp = scopes.tcp.rules(&named, registry);
     let sockets = Sockets::new(setup.plugin.clone(), tcp.clone(), setup.log.clone());
     let hooks = Hooks::new(config.http.clone(), http_grants(engine, context, &setup, &named));
-    let wasi = wasi(context, &setup, &sockets, &limits)?;
+    let wasi = wasi((context, &config.stand_ins), &setup, &sockets, &limits)?;
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(limits.http_fields);
     let mut table = ResourceTable::new();
@@ -116,6 +118,7 @@ pub(crate) fn store(engine: &Engine, context: &CallContext, setup: Setup<'_>) ->
         step: context.step,
         log: setup.log,
         cancelled: setup.cancelled,
+        stand_ins: config.stand_ins.clone(),
         used: Used::default(),
         ticks: 0,
         limits,
@@ -145,11 +148,17 @@ fn bound(store: &mut Store<State>) {
     });
 }
 
-fn wasi(context: &CallContext, setup: &Setup<'_>, sockets: &Sockets, limits: &Limits) -> wasmtime::Result<WasiCtx> {
+fn wasi(
+    (context, stand_ins): (&CallContext, &StandIns),
+    setup: &Setup<'_>,
+    sockets: &Sockets,
+    limits: &Limits,
+) -> wasmtime::Result<WasiCtx> {
     let mut wasi = WasiCtxBuilder::new();
     let [stdout, stderr] = setup.output.clone();
     wasi.stdout(stdout).stderr(stderr).max_random_size(limits.random);
     sockets.configure(&mut wasi);
+    stand_ins.configure(&mut wasi);
     let mut mounts = context.grants.scopes().fs.mounts().peekable();
     if mounts.peek().is_some() {
         // Ten times faster on many small files; such a call has a thread of its own (`call`). Must come first: a
@@ -206,6 +215,7 @@ impl State {
 
     /// The store, for functions that work with content.
     pub(crate) fn store(&self) -> Result<cooperage_store::Store, cooperage_solve::Error> {
+        self.stand_ins.pass("content")?;
         self.store
             .clone()
             .ok_or_else(|| cooperage_solve::Error::new(ErrorKind::Unsupported, "this call has no content store"))

@@ -25,6 +25,7 @@ pub mod ports;
 pub mod registries;
 mod roles;
 mod sockets;
+mod stand_ins;
 mod state;
 #[cfg(test)]
 mod testing;
@@ -41,3 +42,4 @@ pub use link::{Misfit, Roles, misfits_with};
 pub use outside::{Import, Outside};
 pub use plugin::{Description, LoadError, Plugin, Trust, Wasm};
 pub use roles::{BuildRequest, BuiltImage, RegistryPlugin, TaskOutputs, TaskRequest};
+pub use stand_ins::{Gate, StandIns};

@@ -23,6 +23,7 @@ use crate::instance::State;
 use crate::link::{self, Misfit, Roles};
 use crate::outside::Outside;
 use crate::parameters::Schema;
+use crate::state::StateStore;
 
 /// Where a component comes from.
 #[derive(Debug, Clone)]
@@ -351,6 +352,26 @@ impl Plugin {
 
     fn broken(&self, message: &str) -> CallError {
         CallError::Contract { plugin: self.0.name.clone(), message: message.to_owned() }
+    }
+
+    /// A value that the plugin keeps in a project from call to call.
+    ///
+    /// # Errors
+    /// When the key is too long.
+    pub fn kept(&self, project: &str, key: &str) -> Result<Option<Vec<u8>>, cooperage_solve::Error> {
+        self.state(project).get(key)
+    }
+
+    /// Puts a value there as the plugin would.
+    ///
+    /// # Errors
+    /// When it is too large, or cannot be written.
+    pub fn keep(&self, project: &str, key: &str, value: &[u8]) -> Result<(), cooperage_solve::Error> {
+        self.state(project).set(key, value, None)
+    }
+
+    fn state(&self, project: &str) -> StateStore {
+        StateStore::new(&self.0.engine.config().state_dir, &self.0.name, project)
     }
 
     pub(crate) fn pres(&self) -> &Pres {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cooperage_sandbox::{Cancel, Limits, Sandbox};
+use cooperage_sandbox::{Cancel, Limits};
 use cooperage_store::layer::{Compression, Kind};
 use cooperage_store::layers::{LayerId, Sealed};
 use cooperage_store::{Digest, Platform, Store};
@@ -18,8 +18,8 @@ use crate::pattern::clean;
 use crate::record::{BuildRecord, StepRecord};
 use crate::select::{Selected, content_digest, select};
 use crate::{
-    Base, Error, ErrorKind, ImageSource, Network, Reporter, Secrets, Selection, SourceProvider, SourceRequest,
-    SourceVersion, Tree,
+    Base, Error, ErrorKind, ImageSource, Network, Processes, Reporter, Secrets, Selection, SourceProvider,
+    SourceRequest, SourceVersion, Tree,
 };
 
 /// Where a build context comes from.
@@ -49,7 +49,7 @@ pub struct BuildOptions {
     /// Where everything is kept.
     pub store: Store,
     /// Runs processes; none if this machine or the user allows none, with the reason.
-    pub sandbox: Result<Arc<Sandbox>, String>,
+    pub sandbox: Result<Arc<dyn Processes>, String>,
     /// Whether layers are unpacked with overlayfs attributes of a user namespace (`user.overlay.*`).
     pub userxattr: bool,
     /// Whether owners and devices can be made when a layer is unpacked.

@@ -33,13 +33,13 @@ mod tree;
 mod users;
 
 pub use build::{Build, BuildOptions, CacheMode, Context, FileInfo, FileKind};
-pub use cooperage_sandbox::{Cancel, Limits};
+pub use cooperage_sandbox::{Cancel, Error as ProcessError, Exit, Limits, Spec};
 pub use error::{Error, ErrorKind, Location};
 pub use image::Image;
 pub use key::{Key, Part};
 pub use ports::{
-    Event, ImageSource, Level, NoSources, Observer, Outcome, Reporter, SourceProvider, SourceRequest, SourceVersion,
-    Step, StepId, Unit,
+    Event, ImageSource, Level, NoSources, Observer, Outcome, Processes, Reporter, SourceProvider, SourceRequest,
+    SourceVersion, Step, StepId, Unit,
 };
 pub use record::{BuildRecord, CacheResult, Change, StepRecord};
 pub use redact::Redactor;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cooperage_sandbox::{Cancel, Exit, Sandbox, Spec};
 use cooperage_store::{Descriptor, Platform};
 
 use crate::{Base, Build, Error, Redactor, Secrets, Tree};
@@ -87,6 +88,32 @@ impl SourceProvider for NoSources {
     async fn fetch(&self, _: &Build, request: &SourceRequest, _: &SourceVersion, _: &Step) -> Result<Tree, Error> {
         let message = format!("there is no source for {}", request.shown());
         Err(Error::new(crate::ErrorKind::Unsupported, message))
+    }
+}
+
+/// What runs the processes of a build: the sandbox of this machine, or what stands in for it.
+pub trait Processes: Send + Sync {
+    /// Runs one process to its end and blocks this thread meanwhile. What it changes is in the upper directory of the
+    /// root afterwards; `output` gets what it says, as it comes.
+    ///
+    /// # Errors
+    /// When it could not be run at all; its own failure is an [`Exit`].
+    fn run(
+        &self,
+        spec: &Spec,
+        output: &mut dyn FnMut(&[u8]),
+        cancel: &Cancel,
+    ) -> Result<Exit, cooperage_sandbox::Error>;
+}
+
+impl Processes for Sandbox {
+    fn run(
+        &self,
+        spec: &Spec,
+        output: &mut dyn FnMut(&[u8]),
+        cancel: &Cancel,
+    ) -> Result<Exit, cooperage_sandbox::Error> {
+        Self::run(self, spec, output, cancel)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::record::CacheResult;
 use crate::redact::Redactor;
 use crate::tree::{Mount, MountKind, Process};
 use crate::users::{Identity, identity};
-use crate::{Error, ErrorKind, Network, Step, Tree};
+use crate::{Error, ErrorKind, Network, Processes, Step, Tree};
 
 impl Build {
     /// Runs a process in a tree.
@@ -140,7 +140,7 @@ impl Build {
     async fn execute(
         &self,
         step: &Step,
-        sandbox: Arc<sandbox::Sandbox>,
+        sandbox: Arc<dyn Processes>,
         files: Arc<dyn Files>,
         lowers: Vec<PathBuf>,
         process: &Process,

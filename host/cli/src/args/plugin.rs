@@ -25,6 +25,36 @@ pub(crate) struct SigningKey {
     pub(crate) password_stdin: bool,
 }
 
+/// What can be typed after `coop plugin test`.
+#[derive(Debug, Args)]
+pub(crate) struct PluginTest {
+    /// The component: a path, or a bundled name or reference
+    #[arg(default_value = "plugin.wasm")]
+    pub(crate) plugin: String,
+    /// Folders with cases, or folders of such folders [default: tests]
+    pub(crate) cases: Vec<PathBuf>,
+    /// Write what happens into the cases that fail, as what is expected from now on
+    #[arg(long)]
+    pub(crate) accept: bool,
+    /// Hold the plugin against the contract instead: cases that hold for everybody, and variations of its own cases
+    #[arg(long, conflicts_with = "accept")]
+    pub(crate) conformance: bool,
+    /// Send the HTTP requests of the cases to the network, and write what is said as their recording.yaml
+    #[arg(long, conflicts_with = "conformance")]
+    pub(crate) record: bool,
+    /// Secret instead of the one that the cases make up, as id=NAME,src=FILE or id=NAME,env=VARIABLE; may be repeated
+    #[arg(long, value_name = "SPEC", requires = "record")]
+    pub(crate) secret: Vec<String>,
+    /// Also write the result as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Print the JSON Schema of case.yaml, and run nothing
+    #[arg(long)]
+    pub(crate) schema: bool,
+    #[command(flatten)]
+    pub(crate) listing: Listing,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugin {
     /// Make a project for a plugin of your own
@@ -131,6 +161,8 @@ pub(crate) enum Plugin {
         /// Directory of the layout
         directory: PathBuf,
     },
+    /// Run the cases of a plugin, with fakes instead of the network, registries and processes
+    Test(PluginTest),
     /// Send a component to a registry as a plugin artifact
     Push {
         /// The component, as a path or file:PATH

@@ -11,6 +11,7 @@ mod needs;
 mod new;
 mod parameters;
 mod sign;
+mod test;
 mod toolchain;
 
 use std::path::Path;
@@ -41,6 +42,7 @@ pub(crate) fn run(app: &App, command: &Plugin) -> Result<(), Failure> {
         Plugin::Verify { name, file, .. } => declared::verify(app, name, &file.file),
         Plugin::Save { name, output, file } => declared::save(app, name, output, &file.file),
         Plugin::Load { directory } => load(app, directory),
+        Plugin::Test(options) => test::run(app, options),
         Plugin::Push { file, reference, key } => push(app, file, reference, key),
         Plugin::Sign { reference, key } => sign::sign(app, reference, key),
         Plugin::Keygen { output, password_stdin } => sign::keygen(app, output, *password_stdin),

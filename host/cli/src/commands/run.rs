@@ -1,7 +1,7 @@
 //! `coop run`: the steps of a flow file, planned and shown, or run.
 
 mod journal;
-mod junit;
+pub(super) mod junit;
 mod outputs;
 mod reports;
 

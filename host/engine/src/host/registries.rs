@@ -79,6 +79,7 @@ impl State {
             let rule = format!("{} {reference}", action.word());
             return Err(self.denied(&rule, "registries", &json!([rule])));
         }
+        self.stand_ins.pass("registries")?;
         let message = "this call has no registries";
         self.registries.clone().ok_or_else(|| Error::new(ErrorKind::Unsupported, message))
     }

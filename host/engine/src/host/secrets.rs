@@ -18,6 +18,7 @@ impl State {
         if !self.grants.scopes().secrets.allows(name, &self.named) {
             return Err(self.denied(&format!("read the secret `{name}`"), "secrets", &json!([name])));
         }
+        self.stand_ins.pass("secrets")?;
         self.secrets.get(name).map(<[u8]>::to_vec).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no secret `{name}`"))
                 .hint(format!("supply it, for instance with `--secret id={name},env={name}`"))

@@ -22,6 +22,7 @@ use super::pool::{Connection, Key, Lease, Pool};
 use super::proxy::{Proxies, Proxy, ProxySettings};
 use super::rule::Origin;
 use super::tls::{Tls, TlsSettings};
+use super::transport::Transport;
 
 /// How long a server may take to begin TLS when it is only asked whether it does.
 const ASKING: Duration = Duration::from_secs(2);
@@ -45,6 +46,8 @@ pub struct Settings {
     pub header_limit: usize,
     /// Finds addresses; none is the system.
     pub resolver: Option<Arc<dyn Resolver>>,
+    /// Carries the requests of plugins; none is the network. With one nothing else reaches the network either.
+    pub transport: Option<Arc<dyn Transport>>,
 }
 
 impl Default for Settings {
@@ -58,6 +61,7 @@ impl Default for Settings {
             keep_alive: Duration::from_secs(15),
             header_limit: 64 * 1024,
             resolver: None,
+            transport: None,
         }
     }
 }
@@ -145,7 +149,7 @@ impl Client {
     /// Whether its certificate is trusted is not the question.
     pub async fn ask_for_tls(&self, origin: &Origin, reach: Reach) -> bool {
         // Behind a proxy it is the proxy that answers, and the server may not be reached without it.
-        if self.0.proxies.select(false, &origin.host, origin.port).is_some() {
+        if self.0.settings.transport.is_some() || self.0.proxies.select(false, &origin.host, origin.port).is_some() {
             return false;
         }
         let secure = Origin { https: true, ..origin.clone() };

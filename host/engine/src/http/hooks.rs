@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use ::http::{Request, Response, StatusCode, header};
-use http_body_util::BodyExt;
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::Error;
 use super::client::{Client, SendOptions};
 use super::learned::{Learned, Redirects};
 use super::rule::{Origin, Rule, allows_path};
+use super::transport::Transport;
 
 /// A name that stands for a unix socket of this machine, for instance a container engine's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Hooks {
             options.first_byte_timeout = timeouts.first_byte_timeout;
             options.between_bytes_timeout = timeouts.between_bytes_timeout;
         }
-        let sent = self.client.send(request, &options).await;
+        let sent = self.client.carry(request, &options).await;
         let odd = is_odd(&sent);
         let answer = match odd && self.only_tls(&origin, &options).await {
             true => Err(Error::OnlyTls { peer: origin.authority() }),
@@ -101,7 +101,7 @@ impl Hooks {
         if let Some(redirects) = self.redirects.as_ref().filter(|_| options.socket.is_none()) {
             redirects.lock().expect("not poisoned").note(&origin, &method, &answer);
         }
-        Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+        Ok(answer)
     }
 
     /// Whether this is the registry of the call, asked without TLS, and it turns out to speak it.
@@ -174,6 +174,10 @@ impl Hooks {
     /// The service that an origin stands for.
     pub(super) fn service(&self, origin: &Origin) -> Option<&Service> {
         self.grants.services.iter().find(|service| !origin.https && service.authority == origin.host)
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     pub(super) fn header_limit(&self) -> usize {

@@ -25,6 +25,7 @@ impl Client {
         limit: Duration,
     ) -> Result<(TcpStream, IpAddr), Error> {
         let origin = Origin { https: false, host: host.to_owned(), port };
+        self.settings().only_network(&origin)?;
         let late = || Error::ConnectTimeout { peer: origin.authority(), after: limit };
         let connecting = async {
             let addresses = self.connector().look_up(host, port).await?;

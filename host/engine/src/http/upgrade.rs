@@ -26,6 +26,7 @@ impl Hooks {
     ) -> Result<Box<dyn Stream>, Error> {
         let origin = Origin::of(request.uri()).ok_or_else(|| Error::not_a_url(request.uri()))?;
         let path = request.uri().path().to_owned();
+        self.client().settings().only_network(&origin)?;
         let service = self.service(&origin).ok_or_else(|| {
             Error::Denied(format!("{origin}{path}: only a service that was granted can be asked to switch protocols"))
         })?;

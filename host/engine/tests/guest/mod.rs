@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use cooperage_engine::http::{Client, Settings};
 use cooperage_engine::{
-    CallContext, CallError, CompileLimits, Config, Engine, Limits, Plugin, Scopes, TaskOutputs, TaskRequest, Trust,
-    Wasm,
+    CallContext, CallError, CompileLimits, Config, Engine, Limits, Plugin, Scopes, StandIns, TaskOutputs, TaskRequest,
+    Trust, Wasm,
 };
 use cooperage_solve::{
     Base, Build, BuildOptions, CacheMode, Cancel, Error, Event, ImageSource, Network, Observer, Reporter, Secrets,
@@ -123,6 +123,7 @@ impl House {
             policy: Scopes::everything(),
             unreleased_contract: false,
             http: Client::new(Settings::default()).unwrap(),
+            stand_ins: StandIns::default(),
         })
         .unwrap();
         let store = Store::open(&root.path().join("store")).unwrap();

@@ -20,7 +20,7 @@ enum Verdict {
 }
 
 /// The whole document.
-pub(super) fn render(run: &Run<'_>) -> String {
+pub(in crate::commands::run) fn render(run: &Run<'_>) -> String {
     let mut suites: Vec<(String, Vec<&StepResult>)> = Vec::new();
     for step in &run.result.steps {
         let name = step.id.image.as_ref().map_or_else(|| run.flow.to_owned(), |(image, tag)| format!("{image}:{tag}"));
@@ -146,13 +146,13 @@ fn line(xml: &mut String, depth: usize, text: &str) {
 }
 
 /// An attribute's value with its quotes.
-fn quoted(value: &str) -> String {
+pub(in crate::commands) fn quoted(value: &str) -> String {
     let escaped = text(value).replace('"', "&quot;").replace('\n', "&#10;").replace('\t', "&#9;");
     format!("\"{escaped}\"")
 }
 
 /// Text without what XML 1.0 cannot have, and without what colours a terminal.
-fn text(value: &str) -> String {
+pub(in crate::commands) fn text(value: &str) -> String {
     let plain = anstream::adapter::strip_str(value).to_string();
     let mut escaped = String::with_capacity(plain.len());
     for c in plain.replace("\r\n", "\n").chars() {
