@@ -59,7 +59,7 @@ pub(crate) struct RouteConfig {
 }
 
 /// A plugin and what it is allowed.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PluginConfig {
     /// Where it comes from.
@@ -67,6 +67,9 @@ pub(crate) struct PluginConfig {
     /// Grants by class.
     #[serde(default)]
     pub(crate) allow: serde_json::Map<String, serde_json::Value>,
+    /// What one call may use up, by the name of the limit.
+    #[serde(default)]
+    pub(crate) limits: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Config {

@@ -13,8 +13,8 @@ use cooperage_engine::grants::Scopes;
 use cooperage_engine::registries::{Backends, RegistryBackend, RegistryService};
 use cooperage_engine::trust::{Policies, Policy};
 use cooperage_engine::{
-    BuildRequest, BuiltImage, CallContext, CallError, CompileLimits, Config, Engine, Limits, LoadError, Plugin,
-    RegistryPlugin, StandIns, TaskOutputs, TaskRequest, Trust, Wasm, http,
+    BuildRequest, BuiltImage, CallContext, CallError, CompileLimits, Config, Engine, LimitSettings, Limits, LoadError,
+    Plugin, RegistryPlugin, StandIns, TaskOutputs, TaskRequest, Trust, Wasm, http,
 };
 use cooperage_solve::{
     Build, Cancel, Error, ErrorKind, Reporter, SourceProvider, SourceRequest, SourceVersion, Step, Tree,
@@ -28,6 +28,7 @@ use crate::error::{Exit, Failure};
 use crate::lock::LockFile;
 use crate::sources;
 
+mod bounds;
 mod obtain;
 
 pub(crate) use obtain::Obtained;
@@ -62,6 +63,8 @@ pub(crate) struct Plugins {
     /// What says whose plugins may be used, and the files that say it.
     trust: [(Policy, PathBuf); 2],
     policies: OnceLock<Policies>,
+    /// The most that limits may be, and the file that says so.
+    most: (LimitSettings, PathBuf),
     /// Plugins that the user named, in a flow file or the configuration.
     named: BTreeMap<String, PluginConfig>,
     /// Names that only the configuration has: it is the user's own, so that no lock holds them.
@@ -107,14 +110,15 @@ impl Plugins {
             });
         }
         let cache = app.environment.cache_directory();
+        let most = app.policy.most(&app.policy_path)?;
         let config = Config {
             cache_dir: cache.join("compiled"),
             state_dir: cache.join("state"),
             helper: Some(own_path()?),
-            limits: Limits::default(),
+            limits: LimitSettings::default().apply(Limits::default(), &most),
             compile: CompileLimits::default(),
             services: services(app),
-            policy: Scopes::everything(),
+            policy: app.policy.scopes(&app.policy_path)?,
             unreleased_contract: app.config.unreleased_contract,
             http: http.clone(),
             stand_ins: StandIns::default(),
@@ -132,6 +136,7 @@ impl Plugins {
             sources,
             trust: obtain::trust(app),
             policies: OnceLock::new(),
+            most: (most, app.policy_path.clone()),
             named,
             unlocked,
             lock,
@@ -182,7 +187,7 @@ impl Plugins {
         let config = match self.named.get(reference) {
             Some(_) if self.unlocked.contains(reference) => return None,
             Some(config) => config.clone(),
-            None => PluginConfig { from: reference.to_owned(), allow: serde_json::Map::new() },
+            None => PluginConfig { from: reference.to_owned(), ..PluginConfig::default() },
         };
         let bundled = matches!(config.from.parse(), Ok(PluginReference::Bundled(_)));
         (!bundled).then_some((lock, config))
@@ -241,6 +246,8 @@ impl Plugins {
         let mut context = CallContext::new(self.store.clone());
         context.reporter = self.reporter.clone();
         context.grants = plugin.grants(&allowed);
+        context.limits = Some(self.limits(reference)?);
+        context.keeper = Some(self.keeper(reference));
         context.project.clone_from(&self.project);
         context.cancel = Some(self.cancel.clone());
         if let Some(registries) = self.registries.get() {
@@ -249,17 +256,6 @@ impl Plugins {
         let ready = Ready { plugin, context };
         let mut all = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(all.entry(reference.to_owned()).or_insert(ready).clone())
-    }
-
-    /// What the user allows a plugin: bundled ones what they ask for, others what is written down.
-    fn allowed(&self, reference: &str) -> Result<Scopes, Failure> {
-        if let Some(plugin) = self.named.get(reference) {
-            return scopes(reference, plugin);
-        }
-        match reference.parse() {
-            Ok(PluginReference::Bundled(_)) => Ok(Scopes::everything()),
-            _ => Ok(Scopes::default()),
-        }
     }
 
     /// Lets a builder describe images.
@@ -286,7 +282,7 @@ impl Plugins {
 
 /// Refuses a plugin that asks for more than it is allowed, with the lines that would allow it.
 pub(crate) fn check_grants(name: &str, plugin: &Plugin, config: &PluginConfig) -> Result<(), Failure> {
-    all_granted(name, plugin, &scopes(name, config)?)
+    all_granted(name, plugin, &bounds::scopes(name, config)?)
 }
 
 fn all_granted(name: &str, plugin: &Plugin, allowed: &Scopes) -> Result<(), Failure> {
@@ -296,12 +292,6 @@ fn all_granted(name: &str, plugin: &Plugin, allowed: &Scopes) -> Result<(), Fail
     }
     let failure = Failure::new(Exit::Refused, format!("the plugin {name} asks for what it was not granted"));
     Err(ungranted.iter().fold(failure, |failure, one| failure.cause(one.to_string())))
-}
-
-fn scopes(name: &str, config: &PluginConfig) -> Result<Scopes, Failure> {
-    let map = config.allow.clone().into_iter().collect();
-    Scopes::allow(&map)
-        .map_err(|error| Failure::usage(format!("what the plugin {name} is allowed cannot be read: {error}")))
 }
 
 impl Plugins {

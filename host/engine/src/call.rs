@@ -21,11 +21,12 @@ use crate::engine::Engine;
 use crate::grants::Grants;
 use crate::http::TlsTrouble;
 use crate::instance::{Setup, State};
-use crate::limits::{Limit, LimitHit, Limits};
+use crate::limits::{Limit, LimitHit, Limits, doubled};
 use crate::output::{Lines, Log};
 use crate::ports::Registries;
 
 pub use error::CallError;
+pub(crate) use error::raising;
 
 /// How often a flag that nobody announces is looked at.
 const CANCEL_POLL: Duration = Duration::from_millis(20);
@@ -51,6 +52,9 @@ pub struct CallContext {
     pub registries: Option<Arc<dyn Registries>>,
     /// Keeps the plugin's small values apart from those of other projects.
     pub project: String,
+    /// Who keeps values with `state`, if that is not told by the name that the user gave the plugin: two plugins may be
+    /// called the same.
+    pub keeper: Option<String>,
     /// Stops the call.
     pub cancel: Option<Cancel>,
     /// Limits of this call; none are the engine's.
@@ -76,6 +80,7 @@ impl CallContext {
             secrets: Secrets::default(),
             registries: None,
             project: String::new(),
+            keeper: None,
             cancel: None,
             limits: None,
             timeout: None,
@@ -170,14 +175,15 @@ async fn run<R>(
 /// Tells a limit from a crash.
 fn sort(plugin: &str, error: &wasmtime::Error, state: &State, log: &Log) -> CallError {
     if let Some(hit) = error.downcast_ref::<LimitHit>() {
-        return limit(plugin, hit.limit, hit.message.clone());
+        return limit(plugin, &state.limits, hit.limit, hit.message.clone());
     }
     if let Some(refused) = state.memory.refused() {
-        return limit(plugin, Limit::Memory, refused.to_owned());
+        return memory_limit(plugin, state, refused);
     }
     if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
         return limit(
             plugin,
+            &state.limits,
             Limit::Handles,
             format!("it holds more than {} resources at a time", state.limits.handles),
         );
@@ -187,6 +193,7 @@ fn sort(plugin: &str, error: &wasmtime::Error, state: &State, log: &Log) -> Call
     if text.contains("fuel allocated for hostcalls") {
         return limit(
             plugin,
+            &state.limits,
             Limit::HostCall,
             format!("it hands over more than {} bytes in one call", state.limits.host_call),
         );
@@ -194,18 +201,27 @@ fn sort(plugin: &str, error: &wasmtime::Error, state: &State, log: &Log) -> Call
     if text.contains("too many live component") || text.contains("component handles") {
         return limit(
             plugin,
+            &state.limits,
             Limit::Handles,
             format!("it holds more than {} handles at a time", state.limits.handles * 2),
         );
     }
     if matches!(error.downcast_ref::<Trap>(), Some(Trap::StackOverflow)) {
-        return limit(plugin, Limit::Stack, "its calls are nested too deep".to_owned());
+        return limit(plugin, &state.limits, Limit::Stack, "its calls are nested too deep".to_owned());
     }
     crash(plugin, error, log)
 }
 
-fn limit(plugin: &str, limit: Limit, message: String) -> CallError {
-    CallError::Limit { plugin: plugin.to_owned(), limit, message }
+fn limit(plugin: &str, limits: &Limits, limit: Limit, message: String) -> CallError {
+    let raise = limit.setting().and_then(|name| doubled(limits, name));
+    CallError::Limit { plugin: plugin.to_owned(), limit, message, raise }
+}
+
+/// Memory and tables are one limit to a caller, and two settings.
+fn memory_limit(plugin: &str, state: &State, refused: &str) -> CallError {
+    let setting = if state.memory.refused_table() { "table_elements" } else { "memory" };
+    let raise = doubled(&state.limits, setting);
+    CallError::Limit { plugin: plugin.to_owned(), limit: Limit::Memory, message: refused.to_owned(), raise }
 }
 
 fn crash(plugin: &str, error: &wasmtime::Error, log: &Log) -> CallError {
@@ -303,7 +319,8 @@ impl Watch {
     }
 
     fn too_long(&self) -> CallError {
-        limit(&self.plugin, Limit::Time, format!("it takes longer than {:?}", self.time))
+        let limits = Limits { time: self.time, ..Limits::default() };
+        limit(&self.plugin, &limits, Limit::Time, format!("it takes longer than {:?}", self.time))
     }
 
     fn ended<R>(

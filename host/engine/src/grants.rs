@@ -12,13 +12,14 @@ mod sources;
 mod state;
 mod tcp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use fs::{Access, FsScope, Mount};
-pub use http::HttpScope;
+pub use http::{HttpCap, HttpScope};
 pub use parameters::Named;
 pub use registries::{Action, RegistriesScope};
 pub use run::RunScope;
@@ -35,7 +36,7 @@ pub enum Side {
     Request,
     /// The user, in `plugins: { NAME: { allow: ... } }`.
     Allow,
-    /// The host's policy; what it does not mention it does not restrict.
+    /// The host's policy. A class that it mentions is capped to what it names, whoever else names more.
     Policy,
 }
 
@@ -49,6 +50,10 @@ pub trait Scope: Default + Clone {
     fn everything() -> Self;
     /// What both allow.
     fn both(&self, other: &Self) -> Self;
+    /// What of this a host's policy permits; the cap holds also for what is named later, by parameters and by answers.
+    fn capped(&self, policy: &Self) -> Self {
+        self.both(policy)
+    }
     /// What of this is not in `granted`, in the JSON form of `allow`; none if all is granted.
     fn missing(&self, granted: &Self) -> Option<Value>;
 }
@@ -86,15 +91,16 @@ pub struct Ungranted {
     pub reason: String,
     /// What to write into the flow file to grant it.
     pub line: String,
-    /// Whether the user has allowed it and the host's policy does not.
-    pub by_policy: bool,
+    /// Where the host's policy refuses what the user has allowed; none if it is the user who has not.
+    pub by_policy: Option<String>,
 }
 
 impl std::fmt::Display for Ungranted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let reason = if self.reason.is_empty() { "no reason given" } else { &self.reason };
-        if self.by_policy {
-            return write!(f, "{}: {} ({reason}): refused by the policy of this host", self.class, self.missing);
+        if let Some(policy) = &self.by_policy {
+            let (class, missing) = (&self.class, &self.missing);
+            return write!(f, "{class}: {missing} ({reason}): the policy of this host does not permit it: {policy}");
         }
         write!(f, "{}: {} ({reason}); to allow it, write `{}`", self.class, self.missing, self.line)
     }
@@ -109,7 +115,11 @@ macro_rules! classes {
     ($($(#[$doc:meta])* $field:ident: $scope:ty,)*) => {
         /// One scope per class.
         #[derive(Debug, Clone, Default)]
-        pub struct Scopes { $($(#[$doc])* pub $field: $scope,)* }
+        pub struct Scopes {
+            $($(#[$doc])* pub $field: $scope,)*
+            /// The policy that these scopes are, or are capped by.
+            policy: Option<Arc<Written>>,
+        }
 
         impl Scopes {
             /// The names of all classes.
@@ -117,12 +127,17 @@ macro_rules! classes {
 
             /// No restriction at all.
             pub fn everything() -> Self {
-                Self { $($field: <$scope>::everything(),)* }
+                Self { $($field: <$scope>::everything(),)* policy: None }
             }
 
             /// What both allow.
             pub fn both(&self, other: &Self) -> Self {
-                Self { $($field: self.$field.both(&other.$field),)* }
+                Self { $($field: self.$field.both(&other.$field),)* policy: self.policy.clone() }
+            }
+
+            /// What of this a policy permits.
+            pub fn capped(&self, policy: &Self) -> Self {
+                Self { $($field: self.$field.capped(&policy.$field),)* policy: policy.policy.clone() }
             }
 
             fn set(&mut self, class: &str, value: &Value, side: Side) -> Result<(), String> {
@@ -179,9 +194,23 @@ impl Scopes {
         named.read(map, Side::Allow)
     }
 
-    /// Reads the host's policy: class to scope; a class that is absent is not restricted.
-    pub fn policy(map: &BTreeMap<String, Value>) -> Result<Self, ScopeError> {
-        Self::everything().read(map, Side::Policy)
+    /// Reads the host's policy: class to scope. A class that is absent is not restricted, or with `refuse` refused.
+    /// `file` is named in messages.
+    pub fn policy(map: &BTreeMap<String, Value>, refuse: bool, file: &str) -> Result<Self, ScopeError> {
+        let absent = if refuse { Self::default() } else { Self::everything() };
+        let mut scopes = absent.read(map, Side::Policy)?;
+        let classes = map.keys().cloned().collect();
+        scopes.policy = Some(Arc::new(Written { file: file.to_owned(), classes, refuse }));
+        Ok(scopes)
+    }
+
+    /// Where the host's policy restricts a class, for messages; none if it does not.
+    pub fn restricted(&self, class: &str) -> Option<String> {
+        let Written { file, classes, refuse } = self.policy.as_deref()?;
+        if classes.contains(class) {
+            return Some(format!("`allow.{class}` in {file}"));
+        }
+        refuse.then(|| format!("`default: refuse` in {file}, which has no `allow.{class}`"))
     }
 
     fn read(mut self, map: &BTreeMap<String, Value>, side: Side) -> Result<Self, ScopeError> {
@@ -208,6 +237,14 @@ impl Scopes {
     }
 }
 
+/// Where a policy is written.
+#[derive(Debug)]
+struct Written {
+    file: String,
+    classes: BTreeSet<String>,
+    refuse: bool,
+}
+
 /// What a plugin may do in a call.
 #[derive(Debug, Clone, Default)]
 pub struct Grants(pub(crate) Scopes);
@@ -220,7 +257,7 @@ impl Grants {
 
     /// What is asked for, allowed and permitted.
     pub fn new(requested: &[Request], allowed: &Scopes, policy: &Scopes) -> Result<Self, ScopeError> {
-        Ok(Self(Scopes::requested(requested)?.both(allowed).both(policy)))
+        Ok(Self(Scopes::requested(requested)?.both(allowed).capped(policy)))
     }
 
     /// Each scope.
@@ -241,9 +278,9 @@ pub fn ungranted(
         let requested = Scopes::requested(std::slice::from_ref(request))?;
         let by_user = requested.both(allowed);
         let (missing, by_policy) = match requested.missing(&request.class, &by_user) {
-            Some(missing) => (missing, false),
-            None => match requested.missing(&request.class, &by_user.both(policy)) {
-                Some(missing) => (missing, true),
+            Some(missing) => (missing, None),
+            None => match requested.missing(&request.class, &by_user.capped(policy)) {
+                Some(missing) => (missing, Some(policy.restricted(&request.class).unwrap_or_default())),
                 None => continue,
             },
         };

@@ -12,11 +12,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::wit;
-use crate::call::CallContext;
+use crate::call::{CallContext, raising};
 use crate::engine::{Engine, TICK};
 use crate::grants::{Access, Grants, Named, allow_line};
 use crate::http::{Hooks, HttpGrants, Service, TlsTrouble};
-use crate::limits::{Limit, LimitHit, Limits};
+use crate::limits::{Limit, LimitHit, Limits, doubled};
 use crate::output::{Lines, Log};
 use crate::ports::Registries;
 use crate::sockets::Sockets;
@@ -113,7 +113,7 @@ pub(crate) fn store(engine: &Engine, context: &CallContext, setup: Setup<'_>) ->
         store: context.store.clone(),
         build: context.build.clone(),
         registries: context.registries.clone(),
-        kept: StateStore::new(&config.state_dir, &setup.plugin, &context.project),
+        kept: StateStore::new(&config.state_dir, context.keeper.as_deref().unwrap_or(&setup.plugin), &context.project),
         reporter: context.reporter.clone(),
         step: context.step,
         log: setup.log,
@@ -192,6 +192,7 @@ fn http_grants(engine: &Engine, context: &CallContext, setup: &Setup<'_>, named:
         registry: setup.registry.clone().filter(|_| scopes.http.registry()),
         redirects: scopes.http.redirects(),
         tls_trouble: setup.tls_trouble.clone(),
+        cap: scopes.http.cap(named).map(|cap| (cap, scopes.restricted("http").unwrap_or_default())),
     }
 }
 
@@ -206,11 +207,24 @@ impl State {
         &self.client
     }
 
+    /// The error of a host function that gives no more of something.
+    pub(crate) fn used_up(&self, setting: &str, message: String) -> cooperage_solve::Error {
+        let error = cooperage_solve::Error::new(ErrorKind::Limit, message);
+        match doubled(&self.limits, setting) {
+            Some(raise) => error.hint(raising(&self.plugin, &raise)),
+            None => error,
+        }
+    }
+
     /// The error of a call that needs a grant which is missing.
     pub(crate) fn denied(&self, what: &str, class: &str, value: &Value) -> cooperage_solve::Error {
         let line = allow_line(&self.plugin, class, value);
+        let policy = self.grants.scopes().restricted(class);
+        let policy = policy.map_or_else(String::new, |policy| {
+            format!("; the policy of this host has a say, too, and its word comes first: {policy}")
+        });
         cooperage_solve::Error::new(ErrorKind::Denied, format!("plugin `{}` may not {what}", self.plugin))
-            .hint(format!("if the plugin asks for it, allow it with `{line}`"))
+            .hint(format!("if the plugin asks for it, allow it with `{line}`{policy}"))
     }
 
     /// The store, for functions that work with content.
@@ -252,6 +266,7 @@ pub(crate) struct MemoryLimiter {
     table_elements: usize,
     instances: usize,
     refused: Option<String>,
+    refused_table: bool,
 }
 
 impl MemoryLimiter {
@@ -262,7 +277,13 @@ impl MemoryLimiter {
             table_elements: limits.table_elements,
             instances: limits.instances,
             refused: None,
+            refused_table: false,
         }
+    }
+
+    /// Whether it was a table that could not grow.
+    pub(crate) fn refused_table(&self) -> bool {
+        self.refused_table
     }
 
     /// What was refused, if anything.
@@ -275,6 +296,7 @@ impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let after = self.used.saturating_sub(current).saturating_add(desired);
         if after > self.limit {
+            self.refused_table = false;
             self.refused =
                 Some(format!("it wants {} MiB of memory and may have {}", after.div_ceil(1 << 20), self.limit >> 20));
             return Ok(false);
@@ -286,6 +308,7 @@ impl ResourceLimiter for MemoryLimiter {
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let fits = desired <= self.table_elements;
         if !fits {
+            self.refused_table = true;
             self.refused = Some(format!("it wants a table of {desired} elements and may have {}", self.table_elements));
         }
         Ok(fits)
@@ -316,5 +339,24 @@ mod tests {
         assert_eq!(limiter.refused(), Some("it wants 11 MiB of memory and may have 10"));
         assert!(limiter.memory_growing(6 << 20, 10 << 20, None).unwrap());
         assert!(!limiter.memory_growing(usize::MAX, usize::MAX, None).unwrap());
+    }
+
+    /// Tables grow by elements, which no guest written in Rust does by itself: a module of its own, under the limiter.
+    #[test]
+    fn tables_grow_no_further_than_allowed() {
+        let engine = wasmtime::Engine::default();
+        let module = "(module (table (export \"t\") 1 funcref)
+            (func (export \"grow\") (param i32) (result i32) (table.grow (ref.null func) (local.get 0))))";
+        let module = wasmtime::Module::new(&engine, wat::parse_str(module).unwrap()).unwrap();
+        let limits = Limits { table_elements: 1000, ..Limits::default() };
+        let mut store = Store::new(&engine, MemoryLimiter::new(&limits));
+        store.limiter(|limiter| limiter);
+        let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
+        let grow = instance.get_typed_func::<i32, i32>(&mut store, "grow").unwrap();
+        assert_eq!(grow.call(&mut store, 900).unwrap(), 1);
+        for more in [100, i32::MAX] {
+            assert_eq!(grow.call(&mut store, more).unwrap(), -1, "{more}");
+        }
+        assert!(store.data().refused_table(), "{:?}", store.data().refused());
     }
 }

@@ -1,6 +1,11 @@
 //! What one plugin call may use up. Every limit is on by default; wasmtime's own defaults are mostly "none".
 
+mod settings;
+
 use std::time::Duration;
+
+pub(crate) use settings::doubled;
+pub use settings::{Amount, LimitError, LimitSettings, TooMuch};
 
 /// Limits of one call. Sizes are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,13 +112,17 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The field of [`Limits`] to raise, if raising one helps an honest plugin.
+    /// The name among [`LimitSettings::NAMES`] that raises it; the stack cannot be raised.
     pub fn setting(self) -> Option<&'static str> {
         match self {
             Self::Memory => Some("memory"),
             Self::Time => Some("time"),
             Self::Cpu => Some("cpu"),
-            Self::Stack | Self::HostCall | Self::Handles | Self::Steps | Self::Operations => None,
+            Self::HostCall => Some("host_call"),
+            Self::Handles => Some("handles"),
+            Self::Steps => Some("steps"),
+            Self::Operations => Some("operations"),
+            Self::Stack => None,
         }
     }
 }

@@ -26,6 +26,77 @@ pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     reached[text.len()]
 }
 
+/// Whether some text fits both patterns.
+pub(crate) fn overlap(one: &str, two: &str) -> bool {
+    let (one, two) = (parts(one), parts(two));
+    // `seen[i][j]`: some text fits the first `i` parts of the one and the first `j` parts of the other.
+    let mut seen = vec![vec![false; two.len() + 1]; one.len() + 1];
+    seen[0][0] = true;
+    for i in 0..=one.len() {
+        for j in 0..=two.len() {
+            if !seen[i][j] {
+                continue;
+            }
+            let (here, there) = (one.get(i), two.get(j));
+            // A star stands for nothing, or for one more character that the other side wants.
+            if here.is_some_and(|part| part.star()) {
+                seen[i + 1][j] = true;
+            }
+            if there.is_some_and(|part| part.star()) {
+                seen[i][j + 1] = true;
+            }
+            if let (Some(here), Some(there)) = (here, there) {
+                match (here.takes(*there), there.takes(*here)) {
+                    (true, true) => seen[i + 1][j + 1] = true,
+                    (true, false) => seen[i][j + 1] = true,
+                    (false, true) => seen[i + 1][j] = true,
+                    (false, false) => {}
+                }
+            }
+        }
+    }
+    seen[one.len()][two.len()]
+}
+
+/// A part of a pattern.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Byte(u8),
+    Star,
+    Stars,
+}
+
+impl Part {
+    fn star(self) -> bool {
+        !matches!(self, Self::Byte(_))
+    }
+
+    /// Whether this may stand for the byte that the other one is; two equal bytes take each other.
+    fn takes(self, other: Self) -> bool {
+        match (self, other) {
+            (_, Self::Star | Self::Stars) => false,
+            (Self::Stars, _) => true,
+            (Self::Star, Self::Byte(byte)) => byte != b'/',
+            (one, other) => one == other,
+        }
+    }
+}
+
+fn parts(pattern: &str) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut rest = pattern.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let across = *first == b'*' && tail.first() == Some(&b'*');
+        parts.push(match *first {
+            b'*' if across => Part::Stars,
+            b'*' => Part::Star,
+            byte => Part::Byte(byte),
+        });
+        rest = if across { &tail[1..] } else { tail };
+    }
+    parts
+}
+
 /// The pattern of what fits both, none if that is nothing. Two different patterns with wildcards share nothing as far as
 /// this can tell, which errs on the side of refusing; one that is `**` allows what the other does.
 pub(crate) fn narrower(one: &str, two: &str) -> Option<String> {
@@ -62,6 +133,28 @@ mod tests {
             assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
         }
         assert!(!fits(&"*a".repeat(500), &("a".repeat(4000) + "b")));
+    }
+
+    #[test]
+    fn patterns_overlap_if_a_text_fits_both() {
+        for (one, two, expected) in [
+            ("**", "https://a.example/**", true),
+            ("https://a.example/**", "https://a.example/x", true),
+            ("https://a.example/*", "https://*/x", true),
+            ("https://a.example/*", "https://b.example/**", false),
+            ("r.example/team/**", "r.example/**", true),
+            ("a*c", "ab*", true),
+            ("a*c", "a/c", false),
+            ("a*/c", "a**c", true),
+            ("*", "", true),
+            ("*a", "b*", true),
+            ("*a", "*b", false),
+            ("a", "b", false),
+            ("a", "ab", false),
+        ] {
+            assert_eq!(overlap(one, two), expected, "{one} {two}");
+            assert_eq!(overlap(two, one), expected, "{two} {one}");
+        }
     }
 
     #[test]

@@ -78,6 +78,19 @@ struct Plugin {
     from: String,
     /// What it may do, by class: `http`, `secrets`, `registries`, ... It gets what it asks for and this allows.
     allow: Option<BTreeMap<String, Value>>,
+    /// What one call of it may use up, instead of the defaults: `memory: 1GiB`, `time: 2h`, `cpu: 30m`, `handles`,
+    /// `log_bytes`, `blob_bytes`, ... The policy of the host may cap it.
+    limits: Option<BTreeMap<String, Amount>>,
+}
+
+/// A size with a unit, a time with a unit, or a number.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Amount {
+    /// A number of things, or of bytes.
+    Number(#[schemars(range(min = 1))] u64),
+    /// `512MiB`, `1GiB`; `90s`, `10m`, `1h 30m`.
+    Text(String),
 }
 
 /// An image.

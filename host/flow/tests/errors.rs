@@ -8,6 +8,7 @@ fn check(yaml: &str, expected: &str) {
     let options = ParseOptions {
         variables: BTreeMap::from([("USER".to_string(), "ann".to_string())]),
         plugins: Some(["git", "script", "dockerfile", "push"].map(str::to_string).to_vec()),
+        limits: &["memory", "time"],
     };
     let shown = match FlowFile::parse(Source::new("cooperage.yaml", yaml), &options) {
         Err(report) => report.render(false),
@@ -1230,4 +1231,25 @@ error: the step `a` has no output `v3`
 help: did you mean `v1`?
 "#;
     assert_eq!(report.render(false), expected.trim_matches('\n'), "\n{report}\n");
+}
+
+#[test]
+fn limits_that_there_are_not() {
+    check(
+        r#"version: 1
+plugins:
+  chat: { from: "oci://r.example/chat:1", limits: { memroy: 1GiB } }
+flow:
+  say: { uses: chat }
+"#,
+        r#"
+error: `limits` has no field `memroy`
+ --> cooperage.yaml:3:53
+  |
+3 |   chat: { from: "oci://r.example/chat:1", limits: { memroy: 1GiB } }
+  |                                                     ^^^^^^
+  |
+help: did you mean `memory`?
+"#,
+    );
 }

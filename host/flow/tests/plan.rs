@@ -44,7 +44,11 @@ impl ImageDependencies for From {
 }
 
 fn example() -> FlowFile {
-    let options = ParseOptions { variables: BTreeMap::from([("USER".to_string(), "ann".to_string())]), plugins: None };
+    let options = ParseOptions {
+        variables: BTreeMap::from([("USER".to_string(), "ann".to_string())]),
+        plugins: None,
+        limits: &[],
+    };
     FlowFile::parse(Source::new("cooperage.yaml", EXAMPLE), &options).unwrap_or_else(|report| panic!("{report}"))
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use cooperage_engine::LimitSettings;
 use cooperage_engine::registries::{Route, Routing};
 use cooperage_flow::{
     Event, FlowFile, FlowResult, Journal, Observer, Outcome, ParseOptions, Plan, RunOptions, Source, Status, StepId,
@@ -161,7 +162,7 @@ pub(super) fn read(app: &App, path: &Path, given: &[String]) -> Result<FlowFile,
         variables.insert(name.to_owned(), value.to_owned());
     }
     let known = bundled().into_iter().chain(app.config.plugins.keys().cloned()).collect();
-    let options = ParseOptions { variables, plugins: Some(known) };
+    let options = ParseOptions { variables, plugins: Some(known), limits: LimitSettings::NAMES };
     let source = Source::new(path.display().to_string(), text);
     let file = FlowFile::parse(source, &options).map_err(|report| wrong(&report.to_string()))?;
     for warning in &file.warnings {
@@ -197,7 +198,8 @@ fn uses(plan: &Plan) -> Vec<String> {
 
 pub(super) fn plugins(file: &FlowFile) -> BTreeMap<String, PluginConfig> {
     let plugin = |plugin: &cooperage_flow::Plugin| {
-        let config = PluginConfig { from: plugin.from.value.clone(), allow: plugin.allow.clone() };
+        let from = plugin.from.value.clone();
+        let config = PluginConfig { from, allow: plugin.allow.clone(), limits: plugin.limits.clone() };
         (plugin.name.value.clone(), config)
     };
     file.plugins.iter().map(plugin).collect()

@@ -30,6 +30,8 @@ pub enum CallError {
         limit: Limit,
         /// What it used.
         message: String,
+        /// The setting with twice its value, where raising it may help: `memory: 1GiB`.
+        raise: Option<String>,
     },
     /// The parameters do not fit the plugin's schema; the plugin was not run.
     #[error("parameters{pointer}: {message}")]
@@ -70,6 +72,14 @@ pub enum CallError {
     },
 }
 
+/// What to write to let a plugin have more.
+pub(crate) fn raising(plugin: &str, setting: &str) -> String {
+    format!(
+        "if you trust the plugin with more, write `limits: {{ {setting} }}` beside `from` of the plugin {plugin}, in the \
+         flow file or in config.yaml"
+    )
+}
+
 impl From<CallError> for Error {
     fn from(error: CallError) -> Self {
         let message = error.to_string();
@@ -80,7 +90,10 @@ impl From<CallError> for Error {
                 let hint = "this is a defect of the plugin; please report it to its author";
                 Self { context: backtrace, ..Self::internal(message).hint(hint) }
             }
-            CallError::Limit { .. } => Self::new(ErrorKind::Limit, message),
+            CallError::Limit { plugin, raise, .. } => {
+                let raise = raise.map(|raise| raising(&plugin, &raise));
+                Self { hint: raise, ..Self::new(ErrorKind::Limit, message) }
+            }
             CallError::Parameters { known: Some(known), .. } if !known.is_empty() => {
                 Self::invalid(message).hint(format!("known there: `{}`", known.join("`, `")))
             }

@@ -1,7 +1,7 @@
 //! Class `fs`: directories of this machine. A plugin asks for a path under which it will see a directory; the user
 //! says which directory that is. The contents are reached through `wasi:filesystem`.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,7 +23,8 @@ pub enum Access {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
-    /// Where the plugin sees it: absolute, without `.` and `..`.
+    /// Where the plugin sees it: absolute, without `.` and `..`. Empty in a policy: wherever.
+    #[serde(default)]
     pub mount: String,
     /// The directory of this machine; only the user's side has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,6 +48,15 @@ impl FsScope {
     }
 }
 
+/// Whether a directory lies in another one, or is it. Names alone do not tell: `/srv/../etc` begins with `/srv`, and
+/// `/srv/link` may be a link to `/etc`. What does not exist is judged by name and cannot be opened.
+fn lies_in(path: &Path, within: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let plain = |path: &Path| !path.components().any(|part| part == Component::ParentDir);
+    let (path, within) = (real(path), real(within));
+    plain(&path) && path.starts_with(within)
+}
+
 impl Scope for FsScope {
     const CLASS: &'static str = "fs";
 
@@ -65,7 +75,8 @@ impl Scope for FsScope {
                 Side::Allow => mount.path.is_some(),
                 Side::Policy => true,
             };
-            if !plain || !sided {
+            let anywhere = side == Side::Policy && mount.mount.is_empty() && mount.path.is_some();
+            if !(plain || anywhere) || !sided {
                 return Err(wrong(item, expected));
             }
             mounts.push(mount);
@@ -86,9 +97,10 @@ impl Scope for FsScope {
         }
         let mut mounts = Vec::new();
         for mine in &self.mounts {
-            for theirs in other.mounts.iter().filter(|theirs| theirs.mount == mine.mount) {
+            let same = |theirs: &&Mount| theirs.mount == mine.mount || theirs.mount.is_empty();
+            for theirs in other.mounts.iter().filter(same) {
                 let path = match (&mine.path, &theirs.path) {
-                    (Some(one), Some(two)) if one.starts_with(two) => Some(one.clone()),
+                    (Some(one), Some(two)) if lies_in(one, two) => Some(one.clone()),
                     (Some(_), Some(_)) => continue,
                     (one, two) => one.clone().or_else(|| two.clone()),
                 };

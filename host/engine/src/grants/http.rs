@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Named, Scope, Side, is_from_parameters, list, some_list, wrong};
 use crate::http::address::AddressKind;
 use crate::http::{Origin, Rule};
+use crate::pattern::overlap;
 
 /// Places that may be reached by HTTP.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +18,19 @@ pub struct HttpScope {
     /// Where answers to GET and HEAD redirect.
     redirects: bool,
     from_parameters: bool,
+    /// What the host's policy permits; none if it restricts nothing.
+    cap: Option<Box<Self>>,
+}
+
+/// What the host's policy permits of the requests of one call, whatever else allows them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpCap {
+    /// The places.
+    pub rules: Vec<Rule>,
+    /// Whether the registry of the call, and what it points at, need not be among them.
+    pub registry: bool,
+    /// Whether the targets of redirections need not be among them.
+    pub redirects: bool,
 }
 
 impl HttpScope {
@@ -38,10 +52,20 @@ impl HttpScope {
     pub fn rules(&self, named: &Named) -> Vec<Rule> {
         let mut rules = self.rules.clone();
         if self.from_parameters {
-            rules.extend(named.origins.iter().filter(|origin| !is_link_local(origin)).map(rule_of));
+            rules.extend(parameters(named));
         }
         rules
     }
+
+    /// What the host's policy permits of a call whose parameters name `named`.
+    pub fn cap(&self, named: &Named) -> Option<HttpCap> {
+        let cap = self.cap.as_deref()?;
+        Some(HttpCap { rules: cap.rules(named), registry: cap.registry, redirects: cap.redirects })
+    }
+}
+
+fn parameters(named: &Named) -> impl Iterator<Item = Rule> {
+    named.origins.iter().filter(|origin| !is_link_local(origin)).map(rule_of)
 }
 
 fn rule_of(origin: &Origin) -> Rule {
@@ -58,7 +82,8 @@ impl Scope for HttpScope {
     const CLASS: &'static str = "http";
 
     fn parse(value: &Value, side: Side) -> Result<Self, String> {
-        let user = side != Side::Request;
+        // What the user names elsewhere the user has allowed; a policy means what it says.
+        let user = side == Side::Allow;
         let mut scope = Self { registry: user, redirects: user, from_parameters: user, ..Self::default() };
         for item in list(value) {
             match item.as_str() {
@@ -74,7 +99,7 @@ impl Scope for HttpScope {
     }
 
     fn everything() -> Self {
-        Self { any: true, rules: Vec::new(), registry: true, redirects: true, from_parameters: true }
+        Self { any: true, rules: Vec::new(), registry: true, redirects: true, from_parameters: true, cap: None }
     }
 
     fn both(&self, other: &Self) -> Self {
@@ -103,7 +128,17 @@ impl Scope for HttpScope {
             registry: self.registry && other.registry,
             redirects: self.redirects && other.redirects,
             from_parameters: self.from_parameters && other.from_parameters,
+            cap: self.cap.clone(),
         }
+    }
+
+    fn capped(&self, policy: &Self) -> Self {
+        if policy.any {
+            return self.clone();
+        }
+        let mut capped = self.clone();
+        capped.rules.retain(|rule| policy.rules.iter().any(|permitted| overlaps(rule, permitted)));
+        Self { cap: Some(Box::new(policy.clone())), ..capped }
     }
 
     fn missing(&self, granted: &Self) -> Option<Value> {
@@ -123,6 +158,15 @@ impl Scope for HttpScope {
         }
         some_list(items)
     }
+}
+
+/// Whether some request fits both rules.
+fn overlaps(one: &Rule, two: &Rule) -> bool {
+    let origin = one.origin == two.origin || one.matches_origin(&two.origin) || two.matches_origin(&one.origin);
+    let method = |rule: &Rule, other: &Rule| rule.methods.iter().any(|method| other.methods.contains(method));
+    let methods = one.methods.is_empty() || two.methods.is_empty() || method(one, two);
+    let path = |rule: &Rule| rule.path.clone().unwrap_or_else(|| "**".to_owned());
+    origin && methods && overlap(&path(one), &path(two))
 }
 
 /// The rule that allows what both allow, or none if that is nothing. `local` is the second one's word: it is the

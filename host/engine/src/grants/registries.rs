@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Named, Scope, Side, list, some_list, wrong};
-use crate::pattern::{fits, narrower};
+use crate::pattern::{fits, narrower, overlap};
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +70,15 @@ impl ActionRule {
         Some(Self { action, about })
     }
 
+    /// Whether a policy that has `permitted` permits something of this. What parameters name is looked at in the call.
+    fn overlaps(&self, permitted: &Self) -> bool {
+        let about = match (&self.about, &permitted.about) {
+            (About::Pattern(one), About::Pattern(two)) => overlap(one, two),
+            _ => true,
+        };
+        about && permitted.action.includes(self.action)
+    }
+
     fn read(value: &Value) -> Option<Self> {
         let action = |word: &str| Action::ALL.into_iter().find(|action| action.word() == word);
         if let Value::Object(map) = value {
@@ -107,6 +116,8 @@ impl ActionRule {
 pub struct RegistriesScope {
     any: bool,
     rules: Vec<ActionRule>,
+    /// What the host's policy permits; none if it restricts nothing.
+    cap: Option<Box<Self>>,
 }
 
 impl RegistriesScope {
@@ -114,12 +125,13 @@ impl RegistriesScope {
     /// name, so that this is allowed in words or not at all.
     pub(super) fn named_by_user() -> Self {
         let rule = |action| ActionRule { action, about: About::Parameters };
-        Self { any: false, rules: vec![rule(Action::Resolve), rule(Action::Pull)] }
+        Self { rules: vec![rule(Action::Resolve), rule(Action::Pull)], ..Self::default() }
     }
 
     /// Whether the action may be done on a reference, as the plugin writes it, in a call whose parameters name `named`.
     pub fn allows(&self, action: Action, reference: &str, named: &Named) -> bool {
-        self.any || self.rules.iter().any(|rule| rule.allows(action, reference, named))
+        let wanted = self.any || self.rules.iter().any(|rule| rule.allows(action, reference, named));
+        wanted && self.cap.as_deref().is_none_or(|cap| cap.allows(action, reference, named))
     }
 }
 
@@ -129,7 +141,7 @@ impl Scope for RegistriesScope {
     fn parse(value: &Value, side: Side) -> Result<Self, String> {
         let expected = "`resolve`, `pull` or `push`, optionally followed by a pattern of references, or \
             {\"action\":\"pull\",\"from\":\"parameters\"}";
-        let mut scope = if side == Side::Request { Self::default() } else { Self::named_by_user() };
+        let mut scope = if side == Side::Allow { Self::named_by_user() } else { Self::default() };
         for item in list(value) {
             scope.rules.push(ActionRule::read(item).ok_or_else(|| wrong(item, expected))?);
         }
@@ -137,7 +149,7 @@ impl Scope for RegistriesScope {
     }
 
     fn everything() -> Self {
-        Self { any: true, rules: Vec::new() }
+        Self { any: true, ..Self::default() }
     }
 
     fn both(&self, other: &Self) -> Self {
@@ -148,7 +160,16 @@ impl Scope for RegistriesScope {
             return self.clone();
         }
         let pairs = self.rules.iter().flat_map(|mine| other.rules.iter().filter_map(|theirs| mine.narrower(theirs)));
-        Self { any: false, rules: pairs.collect() }
+        Self { rules: pairs.collect(), ..Self::default() }
+    }
+
+    fn capped(&self, policy: &Self) -> Self {
+        if policy.any {
+            return self.clone();
+        }
+        let mut capped = self.clone();
+        capped.rules.retain(|rule| policy.rules.iter().any(|permitted| rule.overlaps(permitted)));
+        Self { cap: Some(Box::new(policy.clone())), ..capped }
     }
 
     fn missing(&self, granted: &Self) -> Option<Value> {

@@ -12,6 +12,8 @@ pub struct SecretsScope {
     any: bool,
     names: BTreeSet<String>,
     from_parameters: bool,
+    /// What the host's policy permits; none if it restricts nothing.
+    cap: Option<Box<Self>>,
 }
 
 impl SecretsScope {
@@ -21,7 +23,8 @@ impl SecretsScope {
 
     /// Whether the secret may be revealed in a call whose parameters name `named`.
     pub fn allows(&self, name: &str, named: &Named) -> bool {
-        self.any || self.names.contains(name) || (self.from_parameters && named.secrets.contains(name))
+        let wanted = self.any || self.names.contains(name) || (self.from_parameters && named.secrets.contains(name));
+        wanted && self.cap.as_deref().is_none_or(|cap| cap.allows(name, named))
     }
 }
 
@@ -29,7 +32,7 @@ impl Scope for SecretsScope {
     const CLASS: &'static str = "secrets";
 
     fn parse(value: &Value, side: Side) -> Result<Self, String> {
-        let mut scope = Self { from_parameters: side != Side::Request, ..Self::default() };
+        let mut scope = Self { from_parameters: side == Side::Allow, ..Self::default() };
         for item in list(value) {
             match item.as_str() {
                 Some(name) if !name.is_empty() && !name.contains('*') => drop(scope.names.insert(name.to_owned())),
@@ -41,7 +44,7 @@ impl Scope for SecretsScope {
     }
 
     fn everything() -> Self {
-        Self { any: true, names: BTreeSet::new(), from_parameters: true }
+        Self { any: true, names: BTreeSet::new(), from_parameters: true, cap: None }
     }
 
     fn both(&self, other: &Self) -> Self {
@@ -52,7 +55,17 @@ impl Scope for SecretsScope {
             any: self.any && other.any,
             names: names.filter(in_both).cloned().collect(),
             from_parameters: self.from_parameters && other.from_parameters,
+            cap: self.cap.clone(),
         }
+    }
+
+    fn capped(&self, policy: &Self) -> Self {
+        if policy.any {
+            return self.clone();
+        }
+        let mut capped = self.clone();
+        capped.names.retain(|name| policy.names.contains(name));
+        Self { cap: Some(Box::new(policy.clone())), ..capped }
     }
 
     fn missing(&self, granted: &Self) -> Option<Value> {

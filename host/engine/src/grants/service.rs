@@ -10,8 +10,9 @@ use super::{Scope, Side, list, some_list, wrong};
 pub struct ServiceRequest {
     /// Its name, for instance `docker`.
     pub name: String,
-    /// `METHOD[,METHOD...] PATH-PATTERN`; empty is all. The method `UPGRADE` is leave to switch to another protocol there.
-    pub requests: Vec<String>,
+    /// Lists of `METHOD[,METHOD...] PATH-PATTERN` that each must allow a request: what one side says, then the other. No
+    /// list is all. The method `UPGRADE` is leave to switch to another protocol there.
+    pub requests: Vec<Vec<String>>,
 }
 
 /// Services.
@@ -34,22 +35,19 @@ impl ServiceScope {
 
 impl ServiceRequest {
     /// Methods and path pattern of each line, as `http::Service` wants them.
-    pub(crate) fn patterns(&self) -> Vec<(Vec<String>, Option<String>)> {
-        self.requests
-            .iter()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(methods, path)| {
-                let methods = methods.split(',').filter(|method| *method != "*").map(str::to_ascii_uppercase).collect();
-                (methods, Some(path.trim().to_owned()))
-            })
-            .collect()
+    pub(crate) fn patterns(&self) -> Vec<Vec<(Vec<String>, Option<String>)>> {
+        let line = |line: &String| {
+            let (methods, path) = line.split_once(' ')?;
+            let methods = methods.split(',').filter(|method| *method != "*").map(str::to_ascii_uppercase).collect();
+            Some((methods, Some(path.trim().to_owned())))
+        };
+        self.requests.iter().map(|list| list.iter().filter_map(line).collect()).collect()
     }
 
     fn to_json(&self) -> Value {
-        if self.requests.is_empty() {
-            json!(self.name)
-        } else {
-            json!({ "name": self.name, "requests": self.requests })
+        match &self.requests[..] {
+            [] => json!(self.name),
+            lists => json!({ "name": self.name, "requests": lists.concat() }),
         }
     }
 }
@@ -75,6 +73,7 @@ fn parse_one(value: &Value) -> Result<ServiceRequest, String> {
     if map.contains_key("requests") && requests.is_empty() {
         return Err("an empty list of requests would allow nothing".to_owned());
     }
+    let requests = if requests.is_empty() { Vec::new() } else { vec![requests] };
     Ok(ServiceRequest { name, requests })
 }
 
@@ -95,7 +94,6 @@ impl Scope for ServiceScope {
         Self { any: true, services: Vec::new() }
     }
 
-    /// Lines of requests are compared as they are written: what both lists have.
     fn both(&self, other: &Self) -> Self {
         if self.any {
             return other.clone();
@@ -106,14 +104,7 @@ impl Scope for ServiceScope {
         let mut services = Vec::new();
         for mine in &self.services {
             let Some(theirs) = other.find(&mine.name) else { continue };
-            let requests = match (mine.requests.is_empty(), theirs.requests.is_empty()) {
-                (true, _) => theirs.requests.clone(),
-                (_, true) => mine.requests.clone(),
-                _ => mine.requests.iter().filter(|line| theirs.requests.contains(line)).cloned().collect(),
-            };
-            if requests.is_empty() && !(mine.requests.is_empty() && theirs.requests.is_empty()) {
-                continue;
-            }
+            let requests = mine.requests.iter().chain(&theirs.requests).cloned().collect();
             services.push(ServiceRequest { name: mine.name.clone(), requests });
         }
         Self { any: false, services }

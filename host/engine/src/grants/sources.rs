@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Named, Scope, Side, is_from_parameters, list, some_list, wrong};
-use crate::pattern::{fits, narrower};
+use crate::pattern::{fits, narrower, overlap};
 
 /// Patterns of URLs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct SourcesScope {
     any: bool,
     patterns: Vec<String>,
     from_parameters: bool,
+    /// What the host's policy permits; none if it restricts nothing.
+    cap: Option<Box<Self>>,
 }
 
 impl SourcesScope {
@@ -20,9 +22,10 @@ impl SourcesScope {
 
     /// Whether a URL may be reached, as the plugin writes it, in a call whose parameters name `named`.
     pub fn allows(&self, url: &str, named: &Named) -> bool {
-        self.any
+        let wanted = self.any
             || self.patterns.iter().any(|pattern| fits(pattern, url))
-            || (self.from_parameters && named.leads_to(url))
+            || (self.from_parameters && named.leads_to(url));
+        wanted && self.cap.as_deref().is_none_or(|cap| cap.allows(url, named))
     }
 }
 
@@ -31,7 +34,7 @@ impl Scope for SourcesScope {
 
     fn parse(value: &Value, side: Side) -> Result<Self, String> {
         let expected = "a pattern of URLs such as `https://host.example/**` or {\"from\":\"parameters\"}";
-        let mut scope = Self { from_parameters: side != Side::Request, ..Self::default() };
+        let mut scope = Self { from_parameters: side == Side::Allow, ..Self::default() };
         for item in list(value) {
             match item.as_str() {
                 // `*` fits no URL: they all have slashes.
@@ -45,7 +48,7 @@ impl Scope for SourcesScope {
     }
 
     fn everything() -> Self {
-        Self { any: true, patterns: Vec::new(), from_parameters: true }
+        Self { any: true, patterns: Vec::new(), from_parameters: true, cap: None }
     }
 
     fn both(&self, other: &Self) -> Self {
@@ -59,7 +62,16 @@ impl Scope for SourcesScope {
         let pairs = self.patterns.iter().flat_map(|mine| other.patterns.iter().map(move |theirs| (mine, theirs)));
         let mut patterns: Vec<String> = pairs.filter_map(|(mine, theirs)| narrower(mine, theirs)).collect();
         patterns.dedup();
-        Self { any: false, patterns, from_parameters }
+        Self { any: false, patterns, from_parameters, cap: None }
+    }
+
+    fn capped(&self, policy: &Self) -> Self {
+        if policy.any {
+            return self.clone();
+        }
+        let mut capped = self.clone();
+        capped.patterns.retain(|pattern| policy.patterns.iter().any(|permitted| overlap(pattern, permitted)));
+        Self { cap: Some(Box::new(policy.clone())), ..capped }
     }
 
     fn missing(&self, granted: &Self) -> Option<Value> {

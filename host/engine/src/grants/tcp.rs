@@ -90,6 +90,8 @@ pub struct TcpScope {
     /// The registry that a call is about.
     registry: bool,
     from_parameters: bool,
+    /// What the host's policy permits; none if it restricts nothing.
+    cap: Option<Box<Self>>,
 }
 
 impl TcpScope {
@@ -101,6 +103,13 @@ impl TcpScope {
     /// any port, because protocols such as FTP open more connections on ports of the server's choice. The same for the
     /// `host[:port]` of the registry that the call is about.
     pub fn rules(&self, named: &Named, registry: Option<&str>) -> Vec<TcpRule> {
+        let rules = self.wanted(named, registry);
+        let Some(cap) = &self.cap else { return rules };
+        let permitted = cap.wanted(named, registry);
+        rules.iter().flat_map(|rule| permitted.iter().filter_map(|most| rule.narrower(most))).collect()
+    }
+
+    fn wanted(&self, named: &Named, registry: Option<&str>) -> Vec<TcpRule> {
         let mut rules = self.rules.clone();
         if let Some(registry) = registry.filter(|_| self.registry)
             && let Some(origin) = Origin::of_authority(false, registry)
@@ -127,7 +136,7 @@ impl Scope for TcpScope {
     const CLASS: &'static str = "tcp";
 
     fn parse(value: &Value, side: Side) -> Result<Self, String> {
-        let user = side != Side::Request;
+        let user = side == Side::Allow;
         let mut scope = Self { registry: user, from_parameters: user, ..Self::default() };
         for item in list(value) {
             match item.as_str() {
@@ -143,7 +152,7 @@ impl Scope for TcpScope {
     }
 
     fn everything() -> Self {
-        Self { any: true, rules: Vec::new(), registry: true, from_parameters: true }
+        Self { any: true, rules: Vec::new(), registry: true, from_parameters: true, cap: None }
     }
 
     fn both(&self, other: &Self) -> Self {
@@ -161,7 +170,17 @@ impl Scope for TcpScope {
             rules,
             registry: self.registry && other.registry,
             from_parameters: self.from_parameters && other.from_parameters,
+            cap: self.cap.clone(),
         }
+    }
+
+    fn capped(&self, policy: &Self) -> Self {
+        if policy.any {
+            return self.clone();
+        }
+        let mut capped = self.clone();
+        capped.rules.retain(|rule| policy.rules.iter().any(|permitted| rule.narrower(permitted).is_some()));
+        Self { cap: Some(Box::new(policy.clone())), ..capped }
     }
 
     fn missing(&self, granted: &Self) -> Option<Value> {

@@ -11,7 +11,11 @@ fn request(class: &str, request: Value) -> Request {
 }
 
 fn grants(requests: &[Request], allow: Value, policy: Value) -> Grants {
-    Grants::new(requests, &Scopes::allow(&map(allow)).unwrap(), &Scopes::policy(&map(policy)).unwrap()).unwrap()
+    Grants::new(requests, &Scopes::allow(&map(allow)).unwrap(), &policy_of(policy)).unwrap()
+}
+
+fn policy_of(policy: Value) -> Scopes {
+    Scopes::policy(&map(policy), false, "policy.yaml").unwrap()
 }
 
 fn rules(grants: &Grants) -> Vec<String> {
@@ -74,9 +78,12 @@ fn the_line_that_is_shown_grants() {
     let allow: BTreeMap<String, Value> = missing.iter().map(|m| (m.class.clone(), m.missing.clone())).collect();
     let allow = Scopes::allow(&allow).unwrap();
     assert_eq!(ungranted("p", &all, &allow, &Scopes::everything()).unwrap(), []);
-    let missing = ungranted("p", &all, &allow, &Scopes::policy(&map(json!({ "run": false }))).unwrap()).unwrap();
+    let missing = ungranted("p", &all, &allow, &policy_of(json!({ "run": false }))).unwrap();
     assert_eq!(missing.len(), 1);
-    assert!(missing[0].by_policy && missing[0].to_string().contains("policy"));
+    assert_eq!(
+        missing[0].to_string(),
+        "run: true (because): the policy of this host does not permit it: `allow.run` in policy.yaml"
+    );
 }
 
 #[test]
@@ -140,7 +147,7 @@ fn what_parameters_name_needs_the_request() {
     let granted = grants(&[], json!({}), json!({}));
     assert!(granted.0.http.rules(&named).is_empty() && !granted.0.secrets.allows("T", &named));
     let nothing_named = grants(&asked, json!({}), json!({ "http": [], "tcp": [], "secrets": [] }));
-    assert!(nothing_named.0.secrets.allows("T", &named), "a policy's list of names is about names it has not seen");
+    assert!(!nothing_named.0.secrets.allows("T", &named), "a policy caps what parameters name");
 }
 
 #[test]
@@ -259,7 +266,7 @@ fn services_by_request() {
     let asked = request("service", json!({ "name": "docker", "requests": ["GET,HEAD /v*/images/**", "POST /build"] }));
     let granted = grants(&[asked], json!({ "service": "docker" }), json!({}));
     let patterns = granted.0.service.services()[0].patterns();
-    assert_eq!(patterns[0], (vec!["GET".to_owned(), "HEAD".to_owned()], Some("/v*/images/**".to_owned())));
+    assert_eq!(patterns[0][0], (vec!["GET".to_owned(), "HEAD".to_owned()], Some("/v*/images/**".to_owned())));
     for bad in
         [json!("Docker"), json!({ "name": "docker", "requests": [] }), json!({ "name": "docker", "requests": ["GET"] })]
     {
@@ -271,4 +278,157 @@ fn services_by_request() {
 fn unknown_classes_are_told() {
     let error = Scopes::requested(&[request("exec", json!(true))]).unwrap_err();
     assert!(error.to_string().contains("registries"), "{error}");
+}
+
+/// What parameters, registries and redirections name later is capped, too, unless the policy names them by their word.
+#[test]
+fn a_policy_caps_what_is_named_later() {
+    let named = Named::in_parameters(&json!({
+        "in": "https://a.corp.example/x", "out": "https://evil.example/x", "ftp": "ftp://ftp.example/x",
+        "t": { "secret": "T" }, "u": { "secret": "U" }
+    }));
+    let from = json!(["registry", { "from": "parameters" }]);
+    let asked =
+        [request("http", from.clone()), request("tcp", from), request("secrets", json!({ "from": "parameters" }))];
+    let check = |policy: Value, http: &[&str], tcp: &[&str], secrets: &[&str]| {
+        let granted = grants(&asked, json!({}), policy.clone()).0;
+        let cap = granted.http.cap(&named);
+        let seen = granted.http.rules(&named).into_iter().filter(|rule| {
+            cap.as_ref().is_none_or(|cap| cap.rules.iter().any(|most| most.matches_origin(&rule.origin)))
+        });
+        assert_eq!(seen.map(|rule| rule.to_string()).collect::<Vec<_>>(), http, "{policy}");
+        let rules = granted.tcp.rules(&named, Some("r.example:5000"));
+        assert_eq!(rules.iter().map(ToString::to_string).collect::<Vec<_>>(), tcp, "{policy}");
+        let seen: Vec<_> = ["T", "U"].into_iter().filter(|name| granted.secrets.allows(name, &named)).collect();
+        assert_eq!(seen, secrets, "{policy}");
+    };
+    let all = ["https://a.corp.example", "https://evil.example"];
+    check(json!({}), &all, &["r.example:*", "ftp.example:*"], &["T", "U"]);
+    check(
+        json!({ "http": "https://*.corp.example", "tcp": "ftp.example:21", "secrets": ["T"] }),
+        &["https://a.corp.example"],
+        &["ftp.example:21"],
+        &["T"],
+    );
+    check(json!({ "http": [], "tcp": [], "secrets": [] }), &[], &[], &[]);
+    let words = json!({ "from": "parameters" });
+    check(
+        json!({ "http": words, "tcp": [words, "registry"], "secrets": words }),
+        &all,
+        &["r.example:*", "ftp.example:*"],
+        &["T", "U"],
+    );
+    check(json!({ "http": "*", "tcp": "*" }), &all, &["r.example:*", "ftp.example:*"], &["T", "U"]);
+}
+
+#[test]
+fn a_policy_that_refuses_by_default_says_so() {
+    let asked = [request("run", json!(true)), request("state", json!(true)), request("secrets", json!("T"))];
+    let policy = Scopes::policy(&map(json!({ "state": true })), true, "/etc/policy.yaml").unwrap();
+    let missing = ungranted("p", &asked, &Scopes::everything(), &policy).unwrap();
+    let classes: Vec<_> = missing.iter().map(|one| one.class.as_str()).collect();
+    assert_eq!(classes, ["run", "secrets"]);
+    let text = missing[0].to_string();
+    assert!(text.ends_with("`default: refuse` in /etc/policy.yaml, which has no `allow.run`"), "{text}");
+}
+
+#[test]
+fn patterns_of_a_policy_need_not_be_narrower() {
+    let from = json!({ "from": "parameters" });
+    let pull = json!({ "action": "pull", "from": "parameters" });
+    let granted = grants(
+        &[request("registries", json!(["push", pull])), request("sources", json!(["**", from]))],
+        json!({ "registries": ["push r.example/team/**"], "sources": "https://a.example/**" }),
+        json!({ "registries": ["push r.example/*/app:*"], "sources": ["https://*/x/*"] }),
+    );
+    let named = Named::in_parameters(&json!(["company/app:1", "https://b.example/"]));
+    let may = |action, reference: &str| granted.0.registries.allows(action, reference, &named);
+    assert!(may(Action::Push, "r.example/team/app:1") && !may(Action::Push, "r.example/team/other:1"));
+    assert!(!may(Action::Push, "r.example/another/app:1"));
+    assert!(!may(Action::Pull, "company/app:1"), "the policy caps what parameters name");
+    let fetch = |url: &str| granted.0.sources.allows(url, &named);
+    assert!(fetch("https://a.example/x/y") && !fetch("https://a.example/x/y/z"));
+    assert!(fetch("https://b.example/x/y") && !fetch("https://b.example/y") && !fetch("https://c.example/x/y"));
+    let asked = request("registries", json!("push other.example/**"));
+    let missing =
+        ungranted("p", &[asked], &Scopes::everything(), &policy_of(json!({ "registries": "push r.example/**" })));
+    assert_eq!(missing.unwrap().len(), 1, "nothing that it asks for is permitted");
+}
+
+#[test]
+fn services_are_cut_down_to_what_all_lists_allow() {
+    let granted = grants(
+        &[request("service", json!({ "name": "docker", "requests": ["GET,POST /v*/images/**"] }))],
+        json!({ "service": "docker" }),
+        json!({ "service": { "name": "docker", "requests": ["GET /**"] } }),
+    );
+    assert_eq!(granted.0.service.services()[0].patterns().len(), 2, "each list has its say");
+    let other =
+        grants(&[request("service", json!("docker"))], json!({ "service": "docker" }), json!({ "service": "podman" }));
+    assert!(other.0.service.services().is_empty());
+}
+
+#[test]
+fn directories_are_compared_by_what_they_are() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    std::fs::create_dir_all(at("srv/inner")).unwrap();
+    std::fs::create_dir_all(at("etc")).unwrap();
+    std::os::unix::fs::symlink(at("etc"), at("srv/link")).unwrap();
+    let policy = json!({ "fs": { "path": at("srv"), "access": "read" } });
+    for (path, permitted) in [
+        ("srv", true),
+        ("srv/inner", true),
+        ("srv/inner/..", true),
+        ("srv/../etc", false),
+        ("srv/link", false),
+        ("srv/missing/../../etc", false),
+        ("srvother", false),
+        ("etc", false),
+    ] {
+        let asked = [request("fs", json!({ "mount": "/data", "access": "write" }))];
+        let allow = json!({ "fs": { "mount": "/data", "path": at(path), "access": "write" } });
+        let granted = grants(&asked, allow, policy.clone());
+        let seen: Vec<_> = granted.0.fs.mounts().map(|mount| mount.access).collect();
+        assert_eq!(seen, if permitted { vec![Access::Read] } else { vec![] }, "{path}");
+    }
+}
+
+/// The YAML of the page for authors is what it says it is.
+#[test]
+fn the_examples_of_the_page_are_read() {
+    let page = include_str!("../../../../sdk/CAPABILITIES.md");
+    let mut seen = BTreeSet::new();
+    for block in page.split("```yaml\n").skip(1) {
+        let (block, _) = block.split_once("```").expect("a block ends");
+        let head = block.lines().next().unwrap_or_default();
+        let map =
+            || serde_saphyr::from_str::<BTreeMap<String, Value>>(block).unwrap_or_else(|e| panic!("{block}: {e}"));
+        match head {
+            "# allow" => {
+                Scopes::allow(&map()).unwrap_or_else(|error| panic!("{block}: {error}"));
+                seen.extend(map().into_keys());
+            }
+            "# policy" => drop(Scopes::policy(&map(), false, "policy.yaml").unwrap_or_else(|e| panic!("{block}: {e}"))),
+            "# limits" => {
+                let limits = crate::LimitSettings::parse(&map()).unwrap_or_else(|error| panic!("{block}: {error}"));
+                assert!(limits.beyond(&limits).is_empty());
+                assert_eq!(map().len(), crate::LimitSettings::NAMES.len(), "each limit is on the page");
+            }
+            "# policy.yaml" => {
+                let file = map();
+                let part = |name: &str| serde_json::from_value(file[name].clone()).unwrap();
+                Scopes::policy(&part("allow"), false, "policy.yaml").unwrap();
+                crate::LimitSettings::parse(&part("limits")).unwrap();
+                assert!(["allow", "refuse"].contains(&file["default"].as_str().unwrap()));
+            }
+            "# cooperage.yaml" => {
+                let file: Value = serde_saphyr::from_str(block).unwrap();
+                let allow = serde_json::from_value(file["plugins"]["chat"]["allow"].clone()).unwrap();
+                Scopes::allow(&allow).unwrap();
+            }
+            other => panic!("a block that is no example of anything: {other}"),
+        }
+    }
+    assert!(Scopes::CLASSES.iter().all(|class| seen.contains(*class)), "each class has an example: {seen:?}");
 }

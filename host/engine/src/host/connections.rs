@@ -260,7 +260,7 @@ impl State {
         let limit = self.limits.connections;
         if self.used.connections >= limit {
             let message = format!("no more than {limit} connections may be open at a time");
-            return Err(Error::new(ErrorKind::Limit, message));
+            return Err(self.used_up("connections", message));
         }
         Ok(patience)
     }

@@ -123,7 +123,7 @@ impl State {
         if self.used.archives < limit {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Limit, format!("no more than {limit} archives may be read at a time")))
+        Err(self.used_up("archives", format!("no more than {limit} archives may be read at a time")))
     }
 
     /// Hands an archive to the guest.
@@ -182,7 +182,7 @@ impl content::HostWriter for State {
         let limit = self.limits.writers;
         let message = format!("no more than {limit} writers may be open at a time");
         let sink = match self.used.writers >= limit {
-            true => Sink::Broken(Error::new(ErrorKind::Limit, message)),
+            true => Sink::Broken(self.used_up("writers", message)),
             false => Sink::Empty,
         };
         self.used.writers += 1;
@@ -193,11 +193,11 @@ impl content::HostWriter for State {
         let store = self.store();
         let length = bytes.len() as u64;
         let used = self.used.blob_bytes.saturating_add(length);
-        let writer = self.table.get_mut(&this)?;
-        if used > self.limits.blob_bytes && !matches!(writer.sink, Sink::Broken(_)) {
+        if used > self.limits.blob_bytes && !matches!(self.table.get(&this)?.sink, Sink::Broken(_)) {
             let message = format!("the call may write {} bytes to the store", self.limits.blob_bytes);
-            return answer(Err(Error::new(ErrorKind::Limit, message)));
+            return answer(Err(self.used_up("blob_bytes", message)));
         }
+        let writer = self.table.get_mut(&this)?;
         self.used.blob_bytes = used;
         let written = writer.sink.write(store, bytes).await;
         match &written {

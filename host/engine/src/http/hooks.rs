@@ -12,6 +12,7 @@ use super::client::{Client, SendOptions};
 use super::learned::{Learned, Redirects};
 use super::rule::{Origin, Rule, allows_path};
 use super::transport::Transport;
+use crate::grants::HttpCap;
 
 /// A name that stands for a unix socket of this machine, for instance a container engine's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +21,9 @@ pub struct Service {
     pub authority: String,
     /// The socket.
     pub socket: PathBuf,
-    /// What is allowed, each a list of methods (empty is any) and a path pattern (none is any); an empty list allows all.
-    pub requests: Vec<(Vec<String>, Option<String>)>,
+    /// Lists that each must allow a request: in it methods (empty is any) with a path pattern (none is any). No list
+    /// allows all.
+    pub requests: Vec<Vec<(Vec<String>, Option<String>)>>,
 }
 
 /// What one call may reach over HTTP.
@@ -39,6 +41,8 @@ pub struct HttpGrants {
     pub redirects: bool,
     /// For a registry plugin: what its call finds out about TLS.
     pub tls_trouble: Arc<OnceLock<TlsTrouble>>,
+    /// What the host's policy permits of all this, and where it says so; none if it restricts nothing.
+    pub cap: Option<(HttpCap, String)>,
 }
 
 /// TLS stood in the way of a call. A guest gets no more than a text, from which nobody could tell it from a refusal.
@@ -128,24 +132,36 @@ impl Hooks {
     fn allowed<B>(&self, origin: &Origin, request: &Request<B>) -> Result<SendOptions, Error> {
         let (method, path) = (request.method(), request.uri().path());
         if let Some(service) = self.service(origin) {
-            let allowed = service.requests.is_empty()
-                || service
-                    .requests
-                    .iter()
-                    .any(|(methods, pattern)| allows_path(methods, pattern.as_deref(), method, path));
-            if !allowed {
+            let fits = |(methods, pattern): &(Vec<String>, Option<String>)| {
+                allows_path(methods, pattern.as_deref(), method, path)
+            };
+            if !service.requests.iter().all(|list| list.iter().any(fits)) {
                 return Err(self.denied_service(service, method, path));
             }
             // The socket's side sees no address, so nothing is reached through the network.
             let reach = super::address::Reach::LOOPBACK;
             return Ok(SendOptions { socket: Some(service.socket.clone()), ..SendOptions::to(reach) });
         }
+        let permitted = |by_word: fn(&HttpCap) -> bool| match &self.grants.cap {
+            Some((cap, policy)) if !by_word(cap) => cap
+                .rules
+                .iter()
+                .find(|rule| rule.allows(origin, method, path))
+                .map(|rule| rule.local)
+                .ok_or_else(|| Error::Denied(not_permitted(origin, method, path, policy))),
+            _ => Ok(true),
+        };
         if let Some(rule) = self.grants.rules.iter().find(|rule| rule.allows(origin, method, path)) {
-            return Ok(SendOptions::to(rule.reach()));
+            // The policy is asked first: `local` alone must not decide whether it is.
+            let local = permitted(|_| false)? && rule.local;
+            return Ok(SendOptions::to(Rule { local, ..rule.clone() }.reach()));
         }
-        let learned = self.learned.as_ref().and_then(|l| l.lock().expect("not poisoned").reach(origin));
+        if let Some(reach) = self.learned.as_ref().and_then(|l| l.lock().expect("not poisoned").reach(origin)) {
+            return permitted(|cap| cap.registry).map(|_| SendOptions::to(reach));
+        }
         let pointed = || self.redirects.as_ref()?.lock().expect("not poisoned").reach(origin, method);
-        learned.or_else(pointed).map(SendOptions::to).ok_or_else(|| self.denied(origin, method, path))
+        let reach = pointed().ok_or_else(|| self.denied(origin, method, path))?;
+        permitted(|cap| cap.redirects).map(|_| SendOptions::to(reach))
     }
 
     fn denied(&self, origin: &Origin, method: &::http::Method, path: &str) -> Error {
@@ -190,7 +206,7 @@ impl Hooks {
             let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
             format!("{methods} {}", pattern.as_deref().unwrap_or("/**"))
         };
-        let list: Vec<_> = service.requests.iter().map(form).collect();
+        let list: Vec<_> = service.requests.iter().flatten().map(form).collect();
         Error::Denied(format!(
             "{method} {path} on service {}: plugin `{plugin}` is allowed only {} there; to allow it, add `{method} {path}` \
              to that service's grant",
@@ -198,6 +214,12 @@ impl Hooks {
             list.join(", ")
         ))
     }
+}
+
+fn not_permitted(origin: &Origin, method: &::http::Method, path: &str, policy: &str) -> String {
+    format!(
+        "{method} {origin}{path}: the policy of this host does not permit it, whatever a flow file allows: {policy}"
+    )
 }
 
 /// Whether a server may have been asked without TLS that speaks it. Such servers answer 400 (Go, nginx, Apache), close

@@ -1,5 +1,6 @@
 //! One line of an allow-list: which requests to which origin. Knows nothing of plugins or connections.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ::http::{Method, Uri};
@@ -39,6 +40,8 @@ impl Origin {
 
     fn new(https: bool, host: &str, port: Option<u16>) -> Option<Self> {
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        // One address has many texts: `[::1]` and `[0:0:0:0:0:0:0:1]` are the same.
+        let host = literal(&host).filter(IpAddr::is_ipv6).map_or(host, |address| format!("[{address}]"));
         let port = port.unwrap_or(if https { 443 } else { 80 });
         (!host.is_empty()).then_some(Self { https, host, port })
     }
@@ -122,8 +125,10 @@ pub(crate) fn allows_path(methods: &[String], pattern: Option<&str>, method: &Me
 
 fn is_evasive(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
-    let encoded = ["%2e", "%2f", "%5c", "%00"].iter().any(|code| lower.contains(code));
-    encoded || path.contains('\\') || path.contains("//") || path.split('/').any(|s| s == ".." || s == ".")
+    // `%25` begins what is encoded twice; what follows a `;` some servers cut off before they look at the dots.
+    let encoded = ["%2e", "%2f", "%5c", "%00", "%25"].iter().any(|code| lower.contains(code));
+    let dots = |part: &str| matches!(part.split(';').next(), Some(".." | "."));
+    encoded || path.contains('\\') || path.contains("//") || path.split('/').any(dots)
 }
 
 /// Glob: `**` any characters, `*` any but `/`. Iterative with one point of return, so linear in practice and never
@@ -269,6 +274,53 @@ mod tests {
     }
 
     #[test]
+    fn one_address_has_many_texts() {
+        for (rule, url, expected) in [
+            ("http://[::1]:5000", "http://[0:0:0:0:0:0:0:1]:5000/", true),
+            ("http://[0:0::1]:5000", "http://[::1]:5000/", true),
+            ("http://[2001:DB8::A]", "http://[2001:db8:0:0::a]/", true),
+            // What carries an IPv4 address is another text of the same machine, and needs a grant of its own.
+            ("http://127.0.0.1", "http://[::ffff:127.0.0.1]/", false),
+            ("http://127.0.0.1", "http://[::ffff:7f00:1]/", false),
+            ("http://127.0.0.1", "http://127.1/", false),
+            ("http://127.0.0.1", "http://2130706433/", false),
+            ("http://127.0.0.1", "http://0x7f.0.0.1/", false),
+            ("http://127.0.0.1", "http://127.0.0.1./", true),
+            ("http://127.0.0.1", "http://localhost/", false),
+        ] {
+            assert_eq!(allows(rule, "GET", url), expected, "{rule} {url}");
+        }
+        let kind = |url: &str| url.parse::<Rule>().unwrap().reach();
+        assert_eq!(kind("http://[::ffff:10.0.0.1]"), Reach::only(AddressKind::Private));
+        assert_eq!(kind("http://[64:ff9b::a9fe:a9fe]"), Reach::only(AddressKind::LinkLocal));
+        for zoned in ["http://[fe80::1%25eth0]/", "http://[fe80::1%eth0]/"] {
+            let origin = zoned.parse::<Uri>().ok().and_then(|uri| Origin::of(&uri));
+            assert!(
+                origin.is_none_or(|origin| literal(&origin.host).is_none()),
+                "{zoned}: a zone is no part of a grant"
+            );
+            assert!(zoned.parse::<Rule>().map_or(true, |rule| rule.reach() == Reach::PUBLIC), "{zoned}");
+        }
+    }
+
+    #[test]
+    fn names_are_what_is_asked_for_in_dns() {
+        assert!("https://b\u{fc}cher.example".parse::<Rule>().is_err(), "only as it is sent: xn--");
+        assert!(allows("https://xn--bcher-kva.example", "GET", "https://XN--BCHER-KVA.example/"));
+        for (rule, url) in [
+            ("https://a.example", "https://a.example../"),
+            ("https://a.example", "https://a.example.evil.example/"),
+            ("https://a.example", "https://a-example/"),
+            ("https://*.a.example", "https://.a.example/"),
+            ("https://*.a.example", "https://a.example.evil.example/"),
+        ] {
+            let origin = url.parse::<Uri>().ok().and_then(|uri| Origin::of(&uri));
+            let allowed = origin.is_some_and(|origin| rule.parse::<Rule>().unwrap().matches_origin(&origin));
+            assert!(!allowed, "{rule} {url}");
+        }
+    }
+
+    #[test]
     fn wildcards_need_a_domain() {
         assert!(allows("https://*.a.example", "GET", "https://x.y.a.example/"));
         assert!(!allows("https://*.a.example", "GET", "https://a.example/"));
@@ -290,9 +342,23 @@ mod tests {
         assert!(!allows(rule, "GET", "https://a.example/v2/x/images/a"));
         assert!(allows("https://a.example/**/z", "GET", "https://a.example/a/b/z/z"));
         assert!(!allows("https://a.example/a*c", "GET", "https://a.example/ab/c"));
-        for evasive in
-            ["/v1/x/images/../../admin", "/v1/x/images/%2e%2e/admin", "/v1/x/images/a%2Fb", "/v1/x/images//b"]
-        {
+        for evasive in [
+            "/v1/x/images/../../admin",
+            "/v1/x/images/./a",
+            "/v1/x/images/..",
+            "/v1/x/images/%2e%2e/admin",
+            "/v1/x/images/%2E./admin",
+            "/v1/x/images/%252e%252e/admin",
+            "/v1/x/images/a%2Fb",
+            "/v1/x/images/a%252fb",
+            "/v1/x/images/a%5c..",
+            "/v1/x/images/a%00",
+            "/v1/x/images//b",
+            "/v1/x/images/..;/admin",
+            "/v1/x/images/..;a=b/admin",
+            "/V1/x/images/a",
+            "//v1/x/images/a",
+        ] {
             assert!(!allows(rule, "GET", &format!("https://a.example{evasive}")), "{evasive}");
         }
     }

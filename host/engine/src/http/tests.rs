@@ -293,7 +293,7 @@ async fn a_service_is_a_socket_with_limits() {
     let service = Service {
         authority: "docker.local".into(),
         socket: unix_echo(directory.path()),
-        requests: vec![(vec!["GET".into()], Some("/v1.*/containers/**".into()))],
+        requests: vec![vec![(vec!["GET".into()], Some("/v1.*/containers/**".into()))]],
     };
     let hooks = hooks(HttpGrants { services: vec![service], ..Default::default() });
     let (_, echo) = through(&hooks, "http://docker.local/v1.43/containers/json?all=1").await.unwrap();
@@ -376,4 +376,42 @@ async fn uploads_stream_and_reuse_the_connection() {
         settle().await;
     }
     assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_policy_caps_rules_registries_and_redirections() {
+    let target = Server::start(|_| async { answer(200, &[], "there") }.boxed()).await;
+    let to = target.url("/blob");
+    let server = Server::start(move |_| {
+        let to = to.clone();
+        async move { answer(307, &[("location", &to)], "") }.boxed()
+    })
+    .await;
+    let cap = |rules: &[String], registry: bool| {
+        let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        Some((crate::grants::HttpCap { rules, registry, redirects: false }, "`allow.http` in policy.yaml".to_owned()))
+    };
+    let denied = |answer: Result<(u16, String), Error>| {
+        let text = answer.unwrap_err().to_string();
+        assert!(text.contains("policy of this host does not permit it") && text.contains("policy.yaml"), "{text}");
+    };
+    let own = server.url("");
+    let rule = || vec![own.parse().unwrap()];
+    let with = |rules: Vec<Rule>, cap| hooks(HttpGrants { rules, cap, ..Default::default() });
+    denied(through(&with(rule(), cap(&[], false)), &server.url("/x")).await);
+    denied(through(&with(rule(), cap(&[server.url("/y")], false)), &server.url("/x")).await);
+    denied(through(&with(rule(), cap(&[format!("POST {own}")], false)), &server.url("/x")).await);
+    assert_eq!(through(&with(rule(), cap(&[own.clone()], false)), &server.url("/x")).await.unwrap().0, 307);
+    let text = through(&with(Vec::new(), cap(&[own.clone()], false)), &server.url("/x")).await.unwrap_err().to_string();
+    assert!(!text.contains("policy of this host"), "a cap allows nothing by itself: {text}");
+
+    // Where a registry points is capped, too, unless the policy has the word for it.
+    let registry = Some((server.address.to_string(), true));
+    let of_registry = |cap| hooks(HttpGrants { registry: registry.clone(), cap, ..Default::default() });
+    let narrow = of_registry(cap(&[own.clone()], false));
+    assert_eq!(through(&narrow, &server.url("/x")).await.unwrap().0, 307);
+    denied(through(&narrow, &target.url("/blob")).await);
+    let wide = of_registry(cap(&[], true));
+    assert_eq!(through(&wide, &server.url("/x")).await.unwrap().0, 307);
+    assert_eq!(through(&wide, &target.url("/blob")).await.unwrap().1, "there");
 }

@@ -54,7 +54,7 @@ fn may_upgrade(service: &Service, path: &str) -> bool {
     let fits = |(methods, pattern): &(Vec<String>, Option<String>)| {
         !methods.is_empty() && allows_path(methods, pattern.as_deref(), &upgrade, path)
     };
-    service.requests.is_empty() || service.requests.iter().any(fits)
+    service.requests.iter().all(|list| list.iter().any(fits))
 }
 
 async fn switch(
@@ -109,7 +109,8 @@ mod tests {
             let methods = methods.split(',').filter(|method| *method != "*").map(str::to_owned).collect();
             (methods, Some(path.to_owned()))
         };
-        let requests = granted.iter().map(line).collect();
+        let list: Vec<_> = granted.iter().map(line).collect();
+        let requests = if list.is_empty() { Vec::new() } else { vec![list] };
         let services = vec![Service { authority: "docker.local".into(), socket, requests }];
         let grants = HttpGrants { plugin: "p".into(), services, ..HttpGrants::default() };
         let hooks = Hooks::new(Client::new(Settings::default()).unwrap(), grants);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// Fields of the whole file. These lists are compared with the JSON Schema by a test.
 pub(crate) const FILE_FIELDS: &[&str] = &["version", "registries", "plugins", "images", "flow"];
 pub(crate) const REGISTRIES_FIELDS: &[&str] = &["pull", "push"];
-pub(crate) const PLUGIN_FIELDS: &[&str] = &["from", "allow"];
+pub(crate) const PLUGIN_FIELDS: &[&str] = &["from", "allow", "limits"];
 pub(crate) const IMAGE_FIELDS: &[&str] = &["push", "tags"];
 pub(crate) const PUSH_FIELDS: &[&str] = &["registry", "override_user", "skip"];
 pub(crate) const TAG_FIELDS: &[&str] = &["flow"];

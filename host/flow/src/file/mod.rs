@@ -29,6 +29,8 @@ pub struct ParseOptions {
     /// Names that `uses` may name without the file declaring them, such as the bundled plugins. With None,
     /// names are not checked here.
     pub plugins: Option<Vec<String>>,
+    /// Names that stand under a plugin's `limits`. With none, names are not checked here.
+    pub limits: &'static [&'static str],
 }
 
 /// A flow file without mistakes.
@@ -68,6 +70,8 @@ pub struct Plugin {
     pub from: Located<String>,
     /// What the user allows it, by class of capability, for the engine to read.
     pub allow: serde_json::Map<String, serde_json::Value>,
+    /// What one call of it may use up, by the name of the limit, for the engine to read.
+    pub limits: serde_json::Map<String, serde_json::Value>,
 }
 
 /// An image that the file builds.

@@ -114,11 +114,21 @@ impl<'o> Reader<'o> {
             }
             let allow = fields.map("allow", &mut self.found).unwrap_or_default();
             let allow = allow.iter().map(|(class, value)| (class.name.clone(), plain_value(value))).collect();
+            let limits = self.limits(&fields);
             let name = Located::new(key.name.clone(), key.span.clone());
             let from = self.expanded(&fields, "from").unwrap_or_else(|| Located::new(String::new(), key.span.clone()));
-            plugins.push(Plugin { name, from, allow });
+            plugins.push(Plugin { name, from, allow, limits });
         }
         plugins
+    }
+
+    /// What the values mean is the engine's business; a name that is none is told with its place.
+    fn limits(&mut self, plugin: &Fields<'_>) -> serde_json::Map<String, serde_json::Value> {
+        let entries = plugin.map("limits", &mut self.found).unwrap_or_default();
+        if !self.options.limits.is_empty() {
+            Fields::new(plugin.source, entries, self.options.limits, "`limits`", &no_advice, &mut self.found);
+        }
+        entries.iter().map(|(name, value)| (name.name.clone(), plain_value(value))).collect()
     }
 
     fn image(&mut self, key: &Key, node: &Node, file: &mut FlowFile) {

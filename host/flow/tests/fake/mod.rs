@@ -206,8 +206,11 @@ pub fn file(steps: &str) -> FlowFile {
     let indented: String = steps.trim_start_matches('\n').lines().map(|line| format!("\n{line}")).collect();
     let flow =
         if steps.starts_with('\n') { indented } else { steps.lines().map(|line| format!("\n  {line}")).collect() };
-    let options =
-        ParseOptions { variables: BTreeMap::from([("MODE".to_string(), "debug".to_string())]), plugins: None };
+    let options = ParseOptions {
+        variables: BTreeMap::from([("MODE".to_string(), "debug".to_string())]),
+        plugins: None,
+        limits: &[],
+    };
     FlowFile::parse(Source::new("cooperage.yaml", format!("version: 1\nflow:{flow}\n")), &options)
         .unwrap_or_else(|report| panic!("{report}"))
 }

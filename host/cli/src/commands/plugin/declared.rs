@@ -32,7 +32,7 @@ pub(super) fn add(
         let message = format!("{} declares a plugin {name} already", file.display());
         return Err(Failure::usage(message).hint(format!("`coop plugin update {name}` looks for a newer one")));
     }
-    let mut config = PluginConfig { from: from.to_owned(), allow: allowed(allow)? };
+    let mut config = PluginConfig { from: from.to_owned(), allow: allowed(allow)?, ..PluginConfig::default() };
     let (obtained, plugin) = load(app, file, name, &config, None)?;
     if grant {
         let asked = plugin.description().capabilities.iter();
