@@ -20,6 +20,7 @@ mod ftp;
 mod git;
 mod http;
 mod kubernetes;
+mod limits;
 mod lock;
 mod outputs;
 mod plugin;

@@ -31,7 +31,7 @@ pub(crate) fn memory_politely() -> Result<Outputs> {
     Ok(Outputs::new().value("refused", refused))
 }
 
-fn origin() -> wit::Origin {
+pub(crate) fn origin() -> wit::Origin {
     wit::Origin { name: "flood".into(), created_by: String::new(), location: None }
 }
 

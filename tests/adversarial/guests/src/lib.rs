@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod floods;
+mod manners;
 mod reach;
 
 use cooperage_sdk::bindings::imports::cooperage::plugin::events;
@@ -27,7 +28,11 @@ struct Adversary;
 impl Plugin for Adversary {
     fn describe() -> Description {
         Description::new("adversary", env!("CARGO_PKG_VERSION"), "Does what no plugin should")
-            .asks(Capability::new("http", json!(["http://granted.example"]), "to be refused elsewhere"))
+            .asks(Capability::new(
+                "http",
+                json!(["http://granted.example", { "from": "parameters" }]),
+                "to be refused elsewhere",
+            ))
             .asks(Capability::new(
                 "tcp",
                 json!(["127.0.0.1:*", "[::1]:*", "localhost:*", { "from": "parameters" }]),
@@ -49,6 +54,13 @@ impl Task for Adversary {
         let Parameters { r#do, n, at } = &request.parameters;
         match r#do.as_str() {
             "nothing" => Ok(Outputs::new()),
+            "peace" => manners::peace(*n),
+            "listen-to" => manners::listen_to(at, *n),
+            "crash-with-full-hands" => manners::crash_with_full_hands(),
+            "insist" => manners::insist(*n),
+            "deaf" => manners::deaf(),
+            "other-state" => manners::other_state(at, *n),
+            "escapes" => manners::escapes(),
             "spin" => spin(),
             "spin-in-poll" => loop {
                 std::thread::sleep(std::time::Duration::ZERO);

@@ -1,0 +1,155 @@
+//! Limits and the policy of the host through the real `coop`: what a hostile plugin ends with, and that the steps beside
+//! it are none the worse for it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::support::{Machine, Ran};
+
+/// The plugin that does what no plugin should, built as its author would.
+fn adversary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/adversarial/guests");
+        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--release", "--target", "wasm32-wasip2", "--manifest-path"]);
+        cargo.arg(guest.join("Cargo.toml")).env("CARGO_TARGET_DIR", &target);
+        for leaks in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER"] {
+            cargo.env_remove(leaks);
+        }
+        assert!(cargo.status().unwrap().success(), "the guest builds");
+        target.join("wasm32-wasip2/release/cooperage_adversary.wasm")
+    })
+}
+
+/// Everything that the plugin asks for, but for its directory.
+const ALLOW: &str = "{ http: ['http://granted.example'], tcp: ['127.0.0.1:*', '[::1]:*', 'localhost:*'], secrets: [GRANTED], \
+                     fs: [{ mount: /data, path: ., access: write }], registries: [push, pull], sources: ['**'], run: true, \
+                     state: true }";
+
+/// A flow of one attack and two peaceful steps beside it.
+fn flow(limits: &str, attack: &str) -> String {
+    format!(
+        "version: 1
+plugins:
+  guest: {{ from: 'file:{}', allow: {ALLOW}{limits} }}
+flow:
+  peace: {{ uses: guest, with: {{ do: peace, n: 50 }} }}
+  attack: {{ uses: guest, with: {{ {attack} }} }}
+  later: {{ uses: guest, needs: [peace], with: {{ do: peace, n: 50 }} }}
+",
+        adversary().display()
+    )
+}
+
+/// Runs a flow with a policy, if there is one.
+fn run(machine: &Machine, flow: &str, policy: Option<&str>, code: i32) -> Ran {
+    machine.write("cooperage.yaml", flow);
+    let mut command = machine.coop(&["run", "--output", "json"]);
+    if let Some(policy) = policy {
+        command.env("COOP_POLICY", Machine::write_to(machine.outside("policy.yaml"), policy));
+    }
+    let ran = Ran::from(command.output().unwrap());
+    assert_eq!(ran.code, Some(code), "{}{}", ran.stdout, ran.stderr);
+    ran
+}
+
+/// All that was said, without the frames around messages and the ends of lines within them.
+fn words(ran: &Ran) -> String {
+    let both = format!("{} {}", ran.stderr, ran.stdout);
+    both.split_whitespace().filter(|word| !matches!(*word, "|" | "│")).collect::<Vec<_>>().join(" ")
+}
+
+/// The status of each step, in the order of names.
+fn statuses(ran: &Ran) -> Vec<String> {
+    let result = ran.json();
+    let text = |step: &serde_json::Value, name: &str| step[name].as_str().unwrap().to_owned();
+    let steps = result["steps"].as_array().unwrap().iter();
+    let mut found: Vec<_> = steps.map(|step| format!("{} {}", text(step, "id"), text(step, "status"))).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn an_attack_fails_its_step_and_no_other() {
+    let machine = Machine::new();
+    for (attack, limits, says) in [
+        (
+            "do: spin",
+            "cpu: 1s",
+            &["it computes for more than 1s", "limits: { cpu: 2s }", "beside `from` of the plugin guest"][..],
+        ),
+        ("do: sleep", "time: 1s", &["it takes longer than 1s", "limits: { time: 2s }"]),
+        ("do: memory", "memory: 32MiB", &["MiB of memory and may have 32", "limits: { memory: 64MiB }"]),
+        ("do: steps-held, n: 1000000", "handles: 500", &["more than 500 resources", "limits: { handles: 1000 }"]),
+        ("do: blob, n: 100", "blob_bytes: 4MiB", &["limits: { blob_bytes: 8MiB }"]),
+        ("do: huge-line, n: 20000000", "cpu: 1m", &["limits: { host_call: 16MiB }"]),
+        ("do: panic, n: 7", "cpu: 1m", &["crashed: index out of bounds"]),
+        ("do: crash-with-full-hands", "cpu: 1m", &["crashed: with full hands"]),
+        ("do: recursion, n: 100000000", "cpu: 1m", &["guest"]),
+    ] {
+        let ran = run(&machine, &flow(&format!(", limits: {{ {limits} }}"), attack), None, 1);
+        assert_eq!(statuses(&ran), ["attack failed", "later succeeded", "peace succeeded"], "{attack}");
+        let words = words(&ran);
+        says.iter().for_each(|text| assert!(words.contains(text), "{attack}: {text:?} is not in {words}"));
+    }
+    let escapes = run(&machine, &flow("", "do: escapes"), None, 1);
+    for control in ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}'] {
+        assert!(!escapes.stderr.contains(control), "{control:?}: {}", escapes.stderr.escape_debug());
+    }
+}
+
+#[test]
+fn limits_are_read_from_the_flow_file_and_the_configuration() {
+    let machine = Machine::new();
+    let wrong = run(&machine, &flow(", limits: { memroy: 1GiB }", "do: nothing"), None, 2);
+    wrong.says(&["memroy", "did you mean `memory`?", "cooperage.yaml:3"]);
+    let wrong = run(&machine, &flow(", limits: { memory: big }", "do: nothing"), None, 2);
+    wrong.says(&["`memory: big`", "`512MiB`"]);
+    machine.configure(&format!(
+        "plugins: {{ mine: {{ from: 'file:{}', allow: {ALLOW}, limits: {{ cpu: 1s }} }} }}",
+        adversary().display()
+    ));
+    machine.write("cooperage.yaml", "version: 1\nflow: { attack: { uses: mine, with: { do: spin } } }\n");
+    machine.fails(&["run"], 1).says(&["more than 1s"]);
+    // A plugin of the program is declared for its limits alone, and is allowed what it always was.
+    machine.configure("plugins: { http: { from: http, limits: { memory: 1MiB } } }");
+    machine
+        .write("cooperage.yaml", "version: 1\nflow: { get: { uses: http, with: { url: 'http://127.0.0.1:1/' } } }\n");
+    machine.fails(&["run"], 1).says(&["limits: { memory: 2MiB }"]);
+}
+
+#[test]
+fn the_policy_of_the_host_comes_first() {
+    let machine = Machine::new();
+    let quiet = flow(", limits: { memory: 128MiB }", "do: nothing");
+    run(&machine, &quiet, Some("{}"), 0);
+    run(&machine, &quiet, Some("limits: { memory: 128MiB }"), 0);
+    for (policy, says) in [
+        ("limits: { memory: 64MiB }", &["`memory: 128MiB`", "`limits: { memory: 64MiB }`", "policy.yaml"][..]),
+        ("allow: { run: false }", &["the policy of this host does not permit it", "`allow.run` in", "policy.yaml"]),
+        ("default: refuse", &["`default: refuse` in", "which has no `allow.http`", "`allow.state`"]),
+        ("allow: { registries: ['pull company/**'] }", &["`allow.registries` in"]),
+    ] {
+        let ran = run(&machine, &quiet, Some(policy), 3);
+        let words = words(&ran);
+        says.iter().for_each(|text| assert!(words.contains(text), "{policy}: {text:?} is not in {words}"));
+        assert!(!words.contains("to allow it, write"), "{policy}: no flow file can allow it: {words}");
+    }
+    for (policy, says) in [
+        ("limits: { memroy: 1 }", "`memroy` is no limit"),
+        ("allow: { htpt: [] }", "there is no such capability"),
+        ("forbid: all", "forbid"),
+        ("default: maybe", "policy.yaml is not right"),
+    ] {
+        run(&machine, &quiet, Some(policy), 2).says(&[says, "policy.yaml"]);
+    }
+    // The plugins of the program are capped, too, also where a step's parameters name the place.
+    let get = "version: 1\nflow: { get: { uses: http, with: { url: 'http://127.0.0.1:1/' } } }\n";
+    run(&machine, get, Some("allow: { http: ['https://*.company.example'] }"), 3)
+        .says(&["`allow.http` in", "policy.yaml"]);
+    let other = run(&machine, get, Some("allow: { http: ['http://127.0.0.1:1'] }"), 4);
+    other.does_not_say(&["policy"]);
+}
