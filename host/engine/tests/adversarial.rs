@@ -1,5 +1,6 @@
 //! What no plugin should do, done by one: each call ends in time, is told for what it is, and hurts nobody.
 
+mod attacks;
 mod guest;
 
 use std::time::{Duration, Instant};
@@ -148,7 +149,13 @@ async fn talk_is_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_end() {
     let mut house = House::new();
-    house.limits = Limits { blob_bytes: 20 << 20, operation_bytes: 64 << 20, ..house.limits };
+    house.limits = Limits {
+        blob_bytes: 20 << 20,
+        operation_bytes: 64 << 20,
+        time: 300 * SECOND,
+        cpu: 300 * SECOND,
+        ..house.limits
+    };
     house.go("nothing", 0).await.unwrap();
     let before = peak();
     let expected = [
@@ -270,9 +277,9 @@ async fn sockets_reach_what_is_granted() {
     };
     let here = format!("127.0.0.1:{port}");
     let allow = || json!({ "tcp": here });
-    assert_eq!(result(json!({}), "tcp", here.clone()).await, "PermissionDenied");
-    assert_eq!(result(allow(), "tcp", here.clone()).await, "reached");
-    assert_eq!(result(allow(), "tcp", format!("127.0.0.1:{other}")).await, "PermissionDenied");
+    assert_eq!(result(json!({}), "tcp", format!("at {here}")).await, "PermissionDenied");
+    assert_eq!(result(allow(), "tcp", format!("at {here}")).await, "reached");
+    assert_eq!(result(allow(), "tcp", format!("at 127.0.0.1:{other}")).await, "PermissionDenied");
     assert!(
         house.recorder.text().contains(&format!("tcp: [\"127.0.0.1:{other}\"]")),
         "the log says what would allow it"
@@ -281,10 +288,11 @@ async fn sockets_reach_what_is_granted() {
     assert_ne!(result(allow(), "listen", "127.0.0.1:0".to_owned()).await, "reached");
     assert_ne!(result(allow(), "resolve", "localhost".to_owned()).await, "reached");
     assert_eq!(
-        result(json!({ "tcp": format!("localhost:{port}") }), "tcp", format!("localhost:{port}")).await,
+        result(json!({ "tcp": format!("localhost:{port}") }), "tcp", format!("at localhost:{port}")).await,
         "reached"
     );
-    // A URL in the parameters is the user's word.
+    // A place or a URL in the parameters is the user's word.
+    assert_eq!(result(json!({}), "tcp", here.clone()).await, "reached");
     assert_eq!(result(json!({}), "tcp", format!("ftp://127.0.0.1:{port}")).await, "reached");
 }
 
@@ -297,11 +305,12 @@ async fn connections_of_the_host_reach_what_is_granted() {
     let allow = || json!({ "tcp": here });
     let reached = house.at(allow(), "connection", &here).await.unwrap();
     assert_eq!(reached.values["result"], json!("hello"));
-    let (kind, message) = kind_of(house.at(json!({}), "connection", &here).await);
+    let (kind, message) = kind_of(house.at(json!({}), "connection", &format!("at {here}")).await);
     assert_eq!(kind, ErrorKind::Denied);
     assert!(message.contains(&format!("allow: {{ tcp: [\"{here}\"] }}")), "{message}");
     for elsewhere in [format!("127.0.0.1:{other}"), format!("localhost:{port}"), format!("127.0.0.2:{port}")] {
-        assert_eq!(kind_of(house.at(allow(), "connection", &elsewhere).await).0, ErrorKind::Denied, "{elsewhere}");
+        let result = house.at(allow(), "connection", &format!("at {elsewhere}")).await;
+        assert_eq!(kind_of(result).0, ErrorKind::Denied, "{elsewhere}");
     }
     // The trust of one place is not lent to another, and what does not speak TLS is told.
     let (kind, message) = kind_of(house.at(allow(), "connection", &format!("{here} other.example")).await);

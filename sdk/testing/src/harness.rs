@@ -258,6 +258,8 @@ impl Harness {
         stand_ins: StandIns,
     ) -> Result<Config, HarnessError> {
         let http = HttpSettings { transport: Some(transport), ..HttpSettings::default() };
+        let mut policy = Scopes::everything();
+        policy.tcp = TcpScope::default();
         Ok(Config {
             cache_dir,
             state_dir: root.join("state"),
@@ -265,7 +267,7 @@ impl Harness {
             limits: Limits::default(),
             compile: CompileLimits::default(),
             services: BTreeMap::new(),
-            policy: Scopes { tcp: TcpScope::default(), ..Scopes::everything() },
+            policy,
             http: Client::new(http).map_err(machine)?,
             stand_ins,
             unreleased_contract: self.settings.unreleased_contract,

@@ -11,8 +11,13 @@ fn told<T>(result: std::io::Result<T>) -> Result<Outputs> {
     Ok(Outputs::new().value("result", text))
 }
 
+/// A place, written as the user's word for it would not be: `at HOST:PORT`.
+fn place(at: &str) -> &str {
+    at.strip_prefix("at ").or_else(|| at.strip_prefix("ftp://")).unwrap_or(at)
+}
+
 pub(crate) fn tcp(at: &str) -> Result<Outputs> {
-    let at = at.strip_prefix("ftp://").unwrap_or(at);
+    let at = place(at);
     told(TcpStream::connect(at).and_then(|mut stream| {
         stream.write_all(b"hello")?;
         let mut answer = [0; 5];
@@ -22,6 +27,7 @@ pub(crate) fn tcp(at: &str) -> Result<Outputs> {
 
 /// Through the host's own connections; `tls` begins TLS under a name.
 pub(crate) fn connection(at: &str) -> Result<Outputs> {
+    let at = place(at);
     let (place, tls) = at.split_once(' ').unwrap_or((at, ""));
     let (host, port) = place.rsplit_once(':').unwrap_or((place, "0"));
     let port = port.parse().unwrap_or(0);
