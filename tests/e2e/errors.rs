@@ -249,7 +249,7 @@ fn a_parameter_that_a_plugin_does_not_know_is_marked_with_the_nearest_name() {
     let Some(machine) = machine() else { return };
     machine.write("Dockerfile", "FROM scratch\n");
     let check = |step: &str, says: &[&str]| {
-        machine.write("cooperage.yaml", &format!("version: 1\nflow:\n  a: {step}\n"));
+        machine.write("cooperage.yaml", format!("version: 1\nflow:\n  a: {step}\n"));
         machine.fails(&["run"], 2).says(says);
     };
     check(

@@ -218,7 +218,7 @@ fn the_context_of_a_step_is_a_url_with_parameters_of_its_source() {
         let context = format!("{{ url: '{plain}/recipe.txt'{with} }}");
         machine.write(
             "cooperage.yaml",
-            &format!("version: 1\nflow:\n  a: {{ uses: dockerfile, with: {{ context: {context} }} }}\n"),
+            format!("version: 1\nflow:\n  a: {{ uses: dockerfile, with: {{ context: {context} }} }}\n"),
         );
     };
     step(", with: { filename: Dockerfile }");

@@ -14,6 +14,7 @@ mod contract;
 mod death;
 mod docker;
 mod dockerfile;
+mod docs;
 mod errors;
 mod flow;
 mod ftp;
