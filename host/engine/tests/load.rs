@@ -76,7 +76,7 @@ async fn who_compiles_the_same_at_once_does_no_harm() {
     let kept = std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut endings: Vec<String> = kept.map(|name| name.rsplit('.').next().unwrap().to_owned()).collect();
     endings.sort();
-    assert_eq!(endings, ["cwasm", "json"], "one of each, and nothing left over");
+    assert_eq!(endings, ["cwasm", "json", "state"], "one of each, the state of plugins, and nothing left over");
 }
 
 #[tokio::test]

@@ -152,6 +152,16 @@ pub(super) fn project_of(file: &Path) -> Result<PathBuf, Failure> {
 
 /// Reads a flow file. The variables `given` are written `NAME=VALUE` and win over those of the environment.
 pub(super) fn read(app: &App, path: &Path, given: &[String]) -> Result<FlowFile, Failure> {
+    read_before(app, path, given, None)
+}
+
+/// Reads a flow file that may use a plugin which is only about to be declared in it.
+pub(super) fn read_before(
+    app: &App,
+    path: &Path,
+    given: &[String],
+    declared: Option<&str>,
+) -> Result<FlowFile, Failure> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Failure::usage(format!("the flow file {} cannot be read: {error}", path.display()))
             .hint("name another with --file")
@@ -161,7 +171,8 @@ pub(super) fn read(app: &App, path: &Path, given: &[String]) -> Result<FlowFile,
         let (name, value) = pair(text, "variable")?;
         variables.insert(name.to_owned(), value.to_owned());
     }
-    let known = bundled().into_iter().chain(app.config.plugins.keys().cloned()).collect();
+    let known = bundled().into_iter().chain(app.config.plugins.keys().cloned());
+    let known = known.chain(declared.map(str::to_owned)).collect();
     let options = ParseOptions { variables, plugins: Some(known), limits: LimitSettings::NAMES };
     let source = Source::new(path.display().to_string(), text);
     let file = FlowFile::parse(source, &options).map_err(|report| wrong(&report.to_string()))?;

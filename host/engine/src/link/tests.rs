@@ -30,7 +30,9 @@ fn functions_are_found_behind_types_of_every_kind() {
             (alias export $types "r" (type $r))
             (import "r" (type $again (eq $r)))
             (import "cooperage:plugin/trees@0.1.0" (instance
-                (export "t" (type (sub resource))) (export "[method]tree.copy" (func)) (export "walk" (func))))
+                (export "tree" (type $tree (sub resource)))
+                (export "[method]tree.copy" (func (param "self" (borrow $tree))))
+                (export "walk" (func))))
             (export "t" (type $r))
             (import "cooperage:plugin/state@0.1.0" (instance (export "get" (func)))))"#,
     );

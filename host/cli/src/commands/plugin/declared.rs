@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::edit;
 use crate::app::App;
 use crate::args::{ProgressMode, PullMode};
-use crate::commands::run::{plugins, project_of, read};
+use crate::commands::run::{plugins, project_of, read, read_before};
 use crate::config::PluginConfig;
 use crate::error::{Exit, Failure};
 use crate::evaluation::pair;
@@ -28,7 +28,7 @@ pub(super) fn add(
     allow: &[String],
     file: &Path,
 ) -> Result<(), Failure> {
-    if plugins(&read(app, file, &[])?).contains_key(name) {
+    if plugins(&read_before(app, file, &[], Some(name))?).contains_key(name) {
         let message = format!("{} declares a plugin {name} already", file.display());
         return Err(Failure::usage(message).hint(format!("`coop plugin update {name}` looks for a newer one")));
     }
