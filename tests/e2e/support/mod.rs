@@ -21,13 +21,14 @@ const BUSYBOX: &str = "/bin/busybox";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const APPLETS: &str = "sh cat echo test ls mkdir rm touch sleep id env wc head dd kill true false ln mv chmod chown";
 
-/// Whether everything is there that a test needs: programs, or `ROOT` for being the superuser.
+/// Whether everything is there that a test needs: programs, or `ROOT` for being the superuser. What tests start is found
+/// where they find it; `coop` gets the path of a plain machine.
 #[allow(clippy::disallowed_methods, clippy::print_stderr, reason = "tests may look and say")]
 pub fn have(needs: &[&str]) -> bool {
     let there = |need: &str| match need {
         ROOT => rustix::process::geteuid().is_root(),
         path if path.starts_with('/') => Path::new(path).exists(),
-        program => PATH.split(':').any(|directory| Path::new(directory).join(program).exists()),
+        program => directories().any(|directory| directory.join(program).exists()),
     };
     let missing: Vec<_> = [BUSYBOX].iter().chain(needs).filter(|need| !there(need)).collect();
     assert!(missing.is_empty() || std::env::var_os("CI").is_none(), "this test needs {missing:?}");
@@ -35,6 +36,12 @@ pub fn have(needs: &[&str]) -> bool {
         eprintln!("passed over: this test needs {missing:?}");
     }
     missing.is_empty()
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests may look")]
+fn directories() -> impl Iterator<Item = PathBuf> {
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    PATH.split(':').map(PathBuf::from).chain(std::env::split_paths(&own).collect::<Vec<_>>())
 }
 
 /// What a command said.
