@@ -401,14 +401,17 @@ async fn a_policy_caps_rules_registries_and_redirections() {
     denied(through(&with(rule(), cap(&[], false)), &server.url("/x")).await);
     denied(through(&with(rule(), cap(&[server.url("/y")], false)), &server.url("/x")).await);
     denied(through(&with(rule(), cap(&[format!("POST {own}")], false)), &server.url("/x")).await);
-    assert_eq!(through(&with(rule(), cap(&[own.clone()], false)), &server.url("/x")).await.unwrap().0, 307);
-    let text = through(&with(Vec::new(), cap(&[own.clone()], false)), &server.url("/x")).await.unwrap_err().to_string();
+    assert_eq!(through(&with(rule(), cap(std::slice::from_ref(&own), false)), &server.url("/x")).await.unwrap().0, 307);
+    let text = through(&with(Vec::new(), cap(std::slice::from_ref(&own), false)), &server.url("/x"))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(!text.contains("policy of this host"), "a cap allows nothing by itself: {text}");
 
     // Where a registry points is capped, too, unless the policy has the word for it.
     let registry = Some((server.address.to_string(), true));
     let of_registry = |cap| hooks(HttpGrants { registry: registry.clone(), cap, ..Default::default() });
-    let narrow = of_registry(cap(&[own.clone()], false));
+    let narrow = of_registry(cap(std::slice::from_ref(&own), false));
     assert_eq!(through(&narrow, &server.url("/x")).await.unwrap().0, 307);
     denied(through(&narrow, &target.url("/blob")).await);
     let wide = of_registry(cap(&[], true));
