@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::support::{Machine, Ran};
+use crate::support::{Machine, Ran, have};
 
 /// The plugin that does what no plugin should, built as its author would.
 fn adversary() -> &'static Path {
@@ -97,7 +97,9 @@ fn an_attack_fails_its_step_and_no_other() {
     }
     let escapes = run(&machine, &flow("", "do: escapes"), None, 1);
     for control in ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}'] {
-        assert!(!escapes.stderr.contains(control), "{control:?}: {}", escapes.stderr.escape_debug());
+        for text in [&escapes.stderr, &escapes.stdout] {
+            assert!(!text.contains(control), "{control:?}: {}", text.escape_debug());
+        }
     }
 }
 
@@ -152,4 +154,77 @@ fn the_policy_of_the_host_comes_first() {
         .says(&["`allow.http` in", "policy.yaml"]);
     let other = run(&machine, get, Some("allow: { http: ['http://127.0.0.1:1'] }"), 4);
     other.does_not_say(&["policy"]);
+}
+
+/// A plugin of a stranger under lists of processes: each side's must allow what is run.
+#[test]
+fn processes_run_where_every_side_lets_them() {
+    let machine = Machine::new();
+    let rule = |rule: &str| flow("", "do: run").replace("run: true", &format!("run: {rule}"));
+    for (allow, policy, says) in [
+        (
+            "{ images: alpine }",
+            "{}",
+            &["stands on no image", r#"run: {"images":["alpine","scratch"]}"#, "{ guest:"][..],
+        ),
+        ("{ commands: ['make **'] }", "{}", &["may not run `/bin/true`", r#"["make **","/bin/true"]"#]),
+        ("{ network: none }", "{}", &["reach the network", r#"["none","host"]"#]),
+        ("true", "allow: { run: { images: '**' } }", &["`allow.run` in", "policy.yaml, by its `images`"]),
+        ("true", "allow: { run: [{ commands: a }, { network: none }] }", &["`allow.run` in", "policy.yaml, by its"]),
+    ] {
+        let ran = run(&machine, &rule(allow), Some(policy), 3);
+        assert_eq!(statuses(&ran), ["attack failed", "later succeeded", "peace succeeded"], "{allow} {policy}");
+        let words = words(&ran);
+        says.iter().for_each(|text| assert!(words.contains(text), "{allow} {policy}: {text:?} is not in {words}"));
+    }
+    for (policy, says) in [
+        ("allow: { run: { images: ['base:*'], image: x } }", "there is no `image`"),
+        (r#"allow: { run: { commands: "a\0" } }"#, r"`a\0` in `commands`"),
+    ] {
+        run(&machine, &rule("true"), Some(policy), 2).says(&[says, "policy.yaml"]);
+    }
+}
+
+#[test]
+fn a_policy_holds_the_bundled_builder_to_its_processes() {
+    if !have(&["skopeo"]) {
+        return;
+    }
+    let machine = Machine::new();
+    machine.base();
+    machine.dockerfile("app", "FROM base:1\nRUN --mount=type=cache,id=pip,target=/c touch /done\n");
+    let build = |policy: &str, args: &[&str], code: i32| {
+        machine.policy(policy);
+        let ran = Ran::from(machine.coop(&[&["build", "app", "--no-cache"], args].concat()).output().unwrap());
+        assert_eq!(ran.code, Some(code), "{policy}: {}{}", ran.stdout, ran.stderr);
+        ran
+    };
+    for (list, says) in [
+        ("images: [alpine, scratch]", &["in the image base:1", "`allow.run` in", "Dockerfile:2"][..]),
+        (r#"commands: "/bin/sh -c 'cat **'""#, &["touch /done", "by its `commands`"]),
+        ("mounts: ['cache npm', bind]", &["cache pip"]),
+        ("network: none", &["--network none"]),
+    ] {
+        let words = words(&build(&format!("allow: {{ run: {{ {list} }} }}"), &[], 3));
+        says.iter().for_each(|text| assert!(words.contains(text), "{list}: {text:?} is not in {words}"));
+    }
+    build("allow: { run: { images: 'base:*', commands: ['/bin/sh -c **'], mounts: 'cache pi*' } }", &[], 0);
+    build("allow: { run: { network: none } }", &["--network", "none"], 0);
+}
+
+#[test]
+fn what_a_plugin_keeps_is_bounded_by_every_side() {
+    let keep = |state: &str| flow("", "do: keep, n: 9").replace("state: true", &format!("state: {state}"));
+    for (allow, policy, code, says) in [
+        ("{ entries: 9, quota: 1KiB }", "{}", 0, &[][..]),
+        ("{ entries: 3 }", "{}", 1, &["may keep 3 values", r#"allow: { state: {"entries":6} }"#]),
+        ("{ quota: 2B }", "{}", 1, &["2B together", r#"{"quota":"4B"}"#]),
+        ("true", "allow: { state: { entries: 3 } }", 1, &["may keep 3 values", "`allow.state` in", "yaml permits"]),
+        ("{ entries: 0 }", "{}", 3, &["state: true (to keep)", "to allow it, write"]),
+        ("true", "allow: { state: { quota: 0 } }", 3, &["the policy of this host does not permit it"]),
+        ("{ quota: lots }", "{}", 2, &["a size such as `1MiB`"]),
+    ] {
+        let words = words(&run(&Machine::new(), &keep(allow), Some(policy), code));
+        says.iter().for_each(|text| assert!(words.contains(text), "{allow} {policy}: {text:?} is not in {words}"));
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cooperage_engine::trust::Policy;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::Failure;
 
@@ -80,12 +81,16 @@ impl Config {
 
     /// Reads a file; a missing one is empty unless the user named it.
     pub(crate) fn read(path: &Path, named: bool) -> Result<Self, Failure> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(Self::default()),
-            Err(error) => return Err(Failure::usage(format!("reading {}: {error}", path.display()))),
-        };
-        serde_saphyr::from_str(&text)
-            .map_err(|error| Failure::usage(format!("{} is not right: {error}", path.display())))
+        yaml(path, named)
     }
+}
+
+/// Reads a YAML file; one that does not exist says nothing, unless the user named it.
+pub(crate) fn yaml<T: DeserializeOwned + Default>(path: &Path, named: bool) -> Result<T, Failure> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(T::default()),
+        Err(error) => return Err(Failure::usage(format!("reading {}: {error}", path.display()))),
+    };
+    serde_saphyr::from_str(&text).map_err(|error| Failure::usage(format!("{} is not right: {error}", path.display())))
 }

@@ -6,22 +6,28 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::{Exit, Failure};
+use crate::progress::{harmless_json, is_obeyed};
 
 /// Prints a line.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    write(&format!("{text}\n"))
+    write(&format!("{}\n", visible(text)))
+}
+
+/// Names and descriptions come from strangers: what a terminal would obey in them is shown as unreadable.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if is_obeyed(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Prints a value as indented JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::new(Exit::Failed, format!("this result has no JSON form: {error}")))?;
-    line(&text)
+    write(&format!("{}\n", harmless_json(&text)))
 }
 
 /// Prints rows below headings, each column as wide as its widest cell.
 pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
-    write(&aligned(headings, rows))
+    write(&visible(&aligned(headings, rows)))
 }
 
 /// The text of such a table.

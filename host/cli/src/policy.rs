@@ -9,6 +9,7 @@ use cooperage_engine::{LimitSettings, Scopes};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::config::yaml;
 use crate::error::Failure;
 
 /// Where the file is, unless `COOP_POLICY` says otherwise.
@@ -42,13 +43,7 @@ pub(crate) enum Unnamed {
 impl MachinePolicy {
     /// Reads the file; one that does not exist demands nothing, unless the user named it.
     pub(crate) fn read(path: &Path, named: bool) -> Result<Self, Failure> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(Self::default()),
-            Err(error) => return Err(Failure::usage(format!("reading {}: {error}", path.display()))),
-        };
-        serde_saphyr::from_str(&text)
-            .map_err(|error| Failure::usage(format!("{} is not right: {error}", path.display())))
+        yaml(path, named)
     }
 
     /// What plugins may be granted at most.

@@ -5,7 +5,7 @@ mod fs;
 mod http;
 mod parameters;
 mod registries;
-mod run;
+pub(crate) mod run;
 mod secrets;
 mod service;
 mod sources;
@@ -26,7 +26,7 @@ pub use run::RunScope;
 pub use secrets::SecretsScope;
 pub use service::{ServiceRequest, ServiceScope};
 pub use sources::SourcesScope;
-pub use state::StateScope;
+pub use state::{Quota, StateScope};
 pub use tcp::{TcpRule, TcpScope};
 
 /// Who writes a scope. The same JSON means a little more or less depending on that.

@@ -15,8 +15,10 @@ use wasmtime::component::{HasSelf, Linker, Resource, ResourceTableError};
 
 use crate::bindings::imports::cooperage::plugin;
 use crate::bindings::wit;
+use crate::grants::{Quota, Side, allow_line};
 use crate::instance::{Answer, State};
-use crate::limits::{Limit, LimitHit};
+use crate::limits::{Amount, Limit, LimitHit};
+use crate::state::Full;
 
 /// Links all of `cooperage:plugin@0.1.0`. What it takes of WASI is linked with the rest of WASI.
 pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -45,21 +47,50 @@ impl plugin::state::Host for State {
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>, keep_seconds: Option<u32>) -> Answer<()> {
-        if let Err(error) = self.may_keep_state() {
-            return Ok(Err(error));
-        }
+        let quota = match self.may_keep_state() {
+            Ok(quota) => quota,
+            Err(error) => return Ok(Err(error)),
+        };
         let kept = self.kept.clone();
         let keep = keep_seconds.map(|seconds| std::time::Duration::from_secs(seconds.into()));
-        answer(blocking(move || kept.set(&key, &value, keep)).await)
+        let set = blocking(move || match kept.set_within(&key, &value, keep, quota) {
+            Err(Full::Other(error)) => Err(error),
+            other => Ok(other),
+        });
+        answer(set.await.and_then(|set| set.map_err(|full| self.state_full(full))))
     }
 }
 
 impl State {
-    fn may_keep_state(&self) -> Result<(), wit::Error> {
-        if self.grants.scopes().state.0 {
-            return self.stand_ins.pass("state").map_err(crate::convert::error_to_wit);
+    fn may_keep_state(&self) -> Result<Quota, wit::Error> {
+        if let Some(quota) = self.grants.scopes().state.quota() {
+            return self.stand_ins.pass("state").map(|()| quota).map_err(crate::convert::error_to_wit);
         }
         Err(crate::convert::error_to_wit(self.denied("keep values from call to call", "state", &true.into())))
+    }
+
+    /// The plugin has kept all that it may; says who would have to let it keep more.
+    fn state_full(&self, full: Full) -> cooperage_solve::Error {
+        let state = &self.grants.scopes().state;
+        let (sides, more) = match &full {
+            Full::Bytes(most) => {
+                let twice = Amount::Size(most.saturating_mul(2)).to_string();
+                (state.tightest(|quota| quota.bytes), serde_json::json!({ "quota": twice }))
+            }
+            Full::Entries(most) => {
+                (state.tightest(|quota| quota.entries), serde_json::json!({ "entries": most.saturating_mul(2) }))
+            }
+            Full::Other(_) => (Vec::new(), serde_json::Value::Null),
+        };
+        let who = |side| match side {
+            Side::Request => format!("in the plugin's description `state` asks for {more}"),
+            Side::Allow => format!("the flow file has `{}`", allow_line(&self.plugin, "state", &more)),
+            Side::Policy => {
+                format!("{} permits {more}", self.grants.scopes().restricted("state").unwrap_or_default())
+            }
+        };
+        let needed: Vec<String> = sides.into_iter().map(who).collect();
+        cooperage_solve::Error::from(full).hint(format!("it may keep more once {}", needed.join(", and ")))
     }
 
     /// Puts a resource into the call's table; more than the limit ends the call.

@@ -4,8 +4,8 @@ mod settings;
 
 use std::time::Duration;
 
-pub(crate) use settings::doubled;
 pub use settings::{Amount, LimitError, LimitSettings, TooMuch};
+pub(crate) use settings::{doubled, size};
 
 /// Limits of one call. Sizes are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,11 +9,43 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cooperage_solve::{Error, ErrorKind};
 use cooperage_store::Digest;
 
+use crate::grants::Quota;
+use crate::limits::Amount;
+
 const LONGEST_KEY: usize = 512;
 const LARGEST_VALUE: usize = 64 * 1024;
-const MOST_VALUES: usize = 256;
+/// Bytes before a value: until when it is kept.
+const HEAD: u64 = 8;
 /// Values are kept no longer than this, whatever the plugin says.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Why a value is not kept.
+#[derive(Debug)]
+pub(crate) enum Full {
+    /// There are as many values as there may be.
+    Entries(u64),
+    /// The values together have as many bytes as they may have.
+    Bytes(u64),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for Full {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Full> for Error {
+    fn from(full: Full) -> Self {
+        let message = match full {
+            Full::Entries(most) => format!("the plugin may keep {most} values"),
+            Full::Bytes(most) => format!("the values that the plugin keeps may have {} together", Amount::Size(most)),
+            Full::Other(error) => return error,
+        };
+        Self::new(ErrorKind::Limit, message)
+    }
+}
 
 /// The values of one plugin in one project.
 #[derive(Debug, Clone)]
@@ -47,8 +79,14 @@ impl StateStore {
         Ok(Some(value.to_vec()))
     }
 
-    /// Keeps a value; an empty one removes what is there.
+    /// Keeps a value within the usual quota; an empty one removes what is there.
     pub(crate) fn set(&self, key: &str, value: &[u8], keep: Option<Duration>) -> Result<(), Error> {
+        Ok(self.set_within(key, value, keep, Quota::DEFAULT)?)
+    }
+
+    /// The same within another quota. Calls of the same plugin take turns, so that together they do not get more than one
+    /// of them may have.
+    pub(crate) fn set_within(&self, key: &str, value: &[u8], keep: Option<Duration>, quota: Quota) -> Result<(), Full> {
         check(key, value)?;
         let path = self.path(key);
         if value.is_empty() {
@@ -58,11 +96,10 @@ impl StateStore {
         let directory = self.directory();
         let io = |error: std::io::Error| Error::io("keep a value of the plugin", &error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(io)?;
-        if !path.exists() && count(&directory) >= MOST_VALUES {
+        let _turn = turn(&directory).map_err(io)?;
+        if let Err(full) = room(&directory, &path, value, quota) {
             forget_old(&directory);
-            if count(&directory) >= MOST_VALUES {
-                return Err(Error::new(ErrorKind::Limit, format!("the plugin keeps {MOST_VALUES} values already")));
-            }
+            room(&directory, &path, value, quota).map_err(|_| full)?;
         }
         let until = now().saturating_add(keep.unwrap_or(LONGEST).min(LONGEST).as_secs());
         let bytes = [&until.to_le_bytes(), value].concat();
@@ -70,7 +107,8 @@ impl StateStore {
         let _ = fs::remove_file(&temporary);
         let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&temporary).map_err(io)?;
         std::io::Write::write_all(&mut file, &bytes).map_err(io)?;
-        fs::rename(temporary, path).map_err(io)
+        fs::rename(temporary, path).map_err(io)?;
+        Ok(())
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -88,12 +126,39 @@ fn check(key: &str, value: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-fn count(directory: &Path) -> usize {
-    fs::read_dir(directory).map_or(0, Iterator::count)
+/// Held until it is dropped.
+fn turn(directory: &Path) -> std::io::Result<fs::File> {
+    let directory = fs::File::open(directory)?;
+    directory.lock()?;
+    Ok(directory)
+}
+
+/// Whether a value fits beside the others.
+fn room(directory: &Path, path: &Path, value: &[u8], quota: Quota) -> Result<(), Full> {
+    let (mut bytes, mut entries) = (value.len() as u64, 1u64);
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        // What begins with a dot is what a killed process was about to keep: it counts, too, until it is forgotten.
+        if entry.path() != path {
+            let held = entry.metadata().map_or(0, |metadata| metadata.len());
+            bytes = bytes.saturating_add(held.saturating_sub(HEAD));
+            entries += 1;
+        }
+    }
+    if entries > quota.entries {
+        return Err(Full::Entries(quota.entries));
+    }
+    if bytes > quota.bytes {
+        return Err(Full::Bytes(quota.bytes));
+    }
+    Ok(())
 }
 
 fn forget_old(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            let _ = fs::remove_file(entry.path());
+            continue;
+        }
         let over = fs::read(entry.path()).ok().and_then(|bytes| bytes.first_chunk().copied()).map(u64::from_le_bytes);
         if over.is_none_or(|until| until <= now()) {
             let _ = fs::remove_file(entry.path());
@@ -132,13 +197,27 @@ mod tests {
     fn it_is_bounded() {
         let root = tempfile::tempdir().unwrap();
         let store = StateStore::new(root.path(), "p", "");
-        assert_eq!(store.set(&"k".repeat(513), b"v", None).unwrap_err().kind, ErrorKind::Limit);
-        assert_eq!(store.set("k", &vec![0; LARGEST_VALUE + 1], None).unwrap_err().kind, ErrorKind::Limit);
-        store.set("old", b"v", Some(Duration::ZERO)).unwrap();
-        for n in 0..MOST_VALUES {
-            store.set(&n.to_string(), b"v", None).unwrap();
-        }
-        assert_eq!(store.set("more", b"v", None).unwrap_err().kind, ErrorKind::Limit);
-        store.set("3", b"another", None).unwrap();
+        let quota = Quota { bytes: 100, entries: 3 };
+        let set = |key: &str, value: &[u8]| {
+            store.set_within(key, value, None, quota).map_err(|full| Error::from(full).message)
+        };
+        assert!(set(&"k".repeat(513), b"v").unwrap_err().contains("a key has at most"));
+        let large = vec![0; LARGEST_VALUE + 1];
+        assert!(store.set("k", &large, None).is_err());
+        store.set_within("old", &[0; 90], Some(Duration::ZERO), quota).unwrap();
+        set("a", &[0; 60]).unwrap();
+        assert_eq!(store.get("old").unwrap(), None, "what is over makes room");
+        set("a", &[0; 100]).unwrap();
+        assert!(set("a", &[0; 101]).unwrap_err().contains("100B together"));
+        assert!(set("b", b"1").unwrap_err().contains("100B together"));
+        set("a", b"1").unwrap();
+        set("b", b"1").unwrap();
+        set("\0/../../c", b"1").unwrap();
+        assert!(set("d", b"1").unwrap_err().contains("may keep 3 values"));
+        set("b", b"another").unwrap();
+        set("b", b"").unwrap();
+        set("d", b"1").unwrap();
+        let beside: Vec<_> = fs::read_dir(root.path()).unwrap().collect();
+        assert_eq!(beside.len(), 1, "whatever the keys are called");
     }
 }

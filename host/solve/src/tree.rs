@@ -307,6 +307,14 @@ impl Tree {
         tree
     }
 
+    /// The image that the chain of operations starts from; none if it starts from anything else.
+    pub fn image_below(&self) -> Option<&Arc<Base>> {
+        match &self.bottom().0.op {
+            Op::Image(base) => Some(base),
+            _ => None,
+        }
+    }
+
     /// Other trees that the operation takes files from.
     pub(crate) fn sources(&self) -> impl Iterator<Item = &Self> {
         let (source, mounts) = match &self.0.op {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use cooperage_solve::{Event, Observer, Outcome, Unit};
 use serde_json::{Value, json};
 
-use super::text::level;
+use super::text::{harmless_json, level};
 
 /// Writes objects with the seconds since the start.
 pub(super) struct Json {
@@ -23,7 +23,7 @@ impl Observer for Json {
     fn event(&self, event: Event) {
         let mut value = object(event);
         value["time"] = json!(self.started.elapsed().as_secs_f64());
-        let mut line = value.to_string();
+        let mut line = harmless_json(&value.to_string());
         line.push('\n');
         // Whoever closed standard error does not want to read it.
         let _ = std::io::stderr().lock().write_all(line.as_bytes());

@@ -12,7 +12,7 @@ use cooperage_solve::{Observer, Reporter};
 
 use crate::args::ProgressMode;
 
-pub(crate) use text::{bytes, elapsed, harmless};
+pub(crate) use text::{bytes, elapsed, harmless, harmless_json, is_obeyed};
 
 /// Chooses a view. `quiet` shows nothing at all.
 pub(crate) fn reporter(mode: ProgressMode) -> Reporter {

@@ -86,7 +86,22 @@ fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 
 /// Characters that reorder what stands around them, so that a line reads other than it is.
 fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What a terminal obeys instead of showing it, but for ends of lines and tabs.
+pub(crate) fn is_obeyed(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\t')) || is_bidi(c) || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// JSON with everything that a terminal obeys as an escape of JSON's own, which means the same to who reads it.
+pub(crate) fn harmless_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        // None of them is part of JSON but within a text; all are of the plane that four digits can name.
+        if is_obeyed(c) { shown.push_str(&format!("\\u{:04x}", u32::from(c))) } else { shown.push(c) }
+    }
+    shown
 }
 
 /// Cuts a stream of bytes into lines; what a carriage return overwrote is left out.
@@ -134,6 +149,15 @@ mod tests {
     #[test]
     fn escapes_do_not_reach_the_terminal() {
         assert_eq!(harmless("\u{1b}[31mred\u{1b}[0m \u{1b}]0;title\u{7}x\u{1b}]8;;u\u{1b}\\y\u{8}"), "red xy\u{fffd}");
+    }
+
+    #[test]
+    fn json_means_the_same_without_what_a_terminal_obeys() {
+        let text = "\u{0}\u{1b}[31m\u{7f}\u{85}\u{9b}2J \u{202e}\u{2028}\u{61c} \u{e9}\u{1f980}\n\t\"\\";
+        let json = harmless_json(&serde_json::to_string_pretty(&[text]).unwrap());
+        assert!(!json.chars().any(is_obeyed), "{json:?}");
+        assert!(json.contains("\\u009b2J \\u202e\\u2028\\u061c \u{e9}\u{1f980}"), "{json}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [text]);
     }
 
     #[test]

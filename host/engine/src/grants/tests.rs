@@ -44,7 +44,7 @@ fn a_request_alone_grants_nothing() {
     let named = Named::default();
     assert!(granted.0.http.rules(&named).is_empty() && granted.0.tcp.rules(&named, None).is_empty());
     assert!(granted.0.service.services().is_empty() && !granted.0.secrets.allows("TOKEN", &named));
-    assert!(granted.0.fs.mounts().next().is_none() && !granted.0.run.0 && !granted.0.state.0);
+    assert!(granted.0.fs.mounts().next().is_none() && granted.0.run.is_empty() && granted.0.state.quota().is_none());
     assert!(
         !granted.0.registries.allows(Action::Push, "x", &named)
             && !granted.0.registries.allows(Action::Resolve, "x", &named)
@@ -89,7 +89,9 @@ fn the_line_that_is_shown_grants() {
 #[test]
 fn allowing_grants_nothing_that_was_not_asked_for() {
     let granted = grants(&[], json!({ "http": "https://a.example", "run": true, "secrets": "T" }), json!({}));
-    assert!(rules(&granted).is_empty() && !granted.0.run.0 && !granted.0.secrets.allows("T", &Named::default()));
+    assert!(
+        rules(&granted).is_empty() && granted.0.run.is_empty() && !granted.0.secrets.allows("T", &Named::default())
+    );
 }
 
 #[test]

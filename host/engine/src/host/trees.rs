@@ -1,8 +1,9 @@
 //! `trees`: lazy file systems. An operation makes a value; the functions that ask a question make the build evaluate.
 
-use cooperage_solve::{Error, ErrorKind, FileInfo, FileKind, Selection, Tree};
+use std::sync::Arc;
+
+use cooperage_solve::{Base, Error, ErrorKind, FileInfo, FileKind, Network, Process, Selection, Tree};
 use cooperage_store::Digest;
-use serde_json::json;
 use wasmtime::component::Resource;
 
 use super::content::{GuestArchive, Reader};
@@ -11,6 +12,8 @@ use super::operation::{self, MountRequest};
 use crate::bindings::imports::cooperage::plugin::trees::{self, CopyOptions, Origin};
 use crate::bindings::wit;
 use crate::convert::{digest_from_wit, origin_from_wit};
+use crate::grants::Side;
+use crate::grants::run::{Deed, Refusal};
 use crate::host::{answer, elsewhere};
 use crate::instance::{Answer, State};
 use crate::limits::{Limit, LimitHit};
@@ -24,12 +27,15 @@ pub struct GuestTree {
     length: u32,
     /// How many trees of this call lie inside one another here, each a source or a mount of the next.
     depth: u32,
+    /// The image that it stands on; none for a tree that stands on none.
+    image: Option<Arc<Base>>,
 }
 
 impl GuestTree {
     /// A tree that this call did not make.
     pub(crate) fn given(tree: Tree) -> Self {
-        Self { tree: Ok(tree), length: 0, depth: 0 }
+        let image = tree.image_below().cloned();
+        Self { tree: Ok(tree), length: 0, depth: 0, image }
     }
 
     /// The tree, or what was wrong with an operation that it needs.
@@ -56,6 +62,7 @@ impl State {
         let origin = origin_from_wit(origin);
         let location = origin.location.clone();
         let this = self.table.get(this)?;
+        let image = this.image.clone();
         let (length, depth) = (this.length.saturating_add(1), this.depth.max(inner));
         let most =
             [(length, self.limits.tree_length, "changes one tree"), (depth, self.limits.tree_depth, "nests trees")];
@@ -67,7 +74,7 @@ impl State {
         let made = this.tree().and_then(|tree| {
             make(self, tree, origin).map_err(|error| Error { location: error.location.clone().or(location), ..error })
         });
-        self.push(GuestTree { tree: made.map_err(Box::new), length, depth })
+        self.push(GuestTree { tree: made.map_err(Box::new), length, depth, image })
     }
 
     fn count(&mut self, held: usize) -> wasmtime::Result<()> {
@@ -99,8 +106,37 @@ impl State {
         mounts.into_iter().map(mount).collect()
     }
 
-    fn may_run(&self) -> Result<(), Error> {
-        if self.grants.scopes().run.0 { Ok(()) } else { Err(self.denied("run processes", "run", &json!(true))) }
+    /// Whether every side lets this process run on what it is to run on.
+    fn may_run(
+        &self,
+        image: Option<&Arc<Base>>,
+        process: &Process,
+        mounts: &[cooperage_solve::Mount],
+    ) -> Result<(), Error> {
+        let network = self.build.as_ref().map_or(Network::Default, |build| build.options().network);
+        let image = image.map(|base| base.reference.as_str());
+        let deed = Deed::new(image, &process.args, (process.network, network), mounts);
+        match self.grants.scopes().run.refusal(&deed) {
+            None => Ok(()),
+            Some(refusal) => Err(self.run_refused(&refusal)),
+        }
+    }
+
+    fn run_refused(&self, refusal: &Refusal) -> Error {
+        let Refusal { side, what, field, needed } = refusal;
+        let path = field.map_or_else(|| "run".to_owned(), |field| format!("run.{field}"));
+        let error = || Error::new(ErrorKind::Denied, format!("plugin `{}` may not {what}", self.plugin));
+        match side {
+            Side::Allow => self.denied(what, "run", needed),
+            Side::Request => error().hint(format!(
+                "the plugin itself asks for less: `{path}` in its description; its author would have to ask for {needed}"
+            )),
+            Side::Policy => {
+                let place = self.grants.scopes().restricted("run").unwrap_or_default();
+                let lists = field.map_or_else(String::new, |field| format!(", by its `{field}`"));
+                error().hint(format!("the policy of this host does not permit it: {place}{lists}"))
+            }
+        }
     }
 }
 
@@ -193,9 +229,11 @@ impl trees::HostTree for State {
         for source in mounts.iter().filter_map(|mount| mount.source.as_ref()) {
             inner = inner.max(self.table.get(source)?.depth.saturating_add(1));
         }
+        let image = self.table.get(&this)?.image.clone();
         self.operation(&this, (held, inner), origin, |state, tree, origin| {
-            state.may_run()?;
-            Ok(tree.run(operation::process(process)?, state.mounts(mounts)?, origin))
+            let (process, mounts) = (operation::process(process)?, state.mounts(mounts)?);
+            state.may_run(image.as_ref(), &process, &mounts)?;
+            Ok(tree.run(process, mounts, origin))
         })
     }
 

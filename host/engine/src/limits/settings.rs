@@ -185,7 +185,7 @@ fn amount(expected: &str, value: &Value) -> Option<Amount> {
 }
 
 /// Bytes, as a number or with a unit: powers of 1024 with an `i`, of 1000 without.
-fn size(value: &Value) -> Option<u64> {
+pub(crate) fn size(value: &Value) -> Option<u64> {
     let Some(text) = value.as_str() else { return value.as_u64() };
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

@@ -1,0 +1,81 @@
+//! One rule about processes: a list for each thing that can be told of a process before it starts.
+
+use serde_json::{Map, Value};
+
+use super::super::{list, wrong};
+use super::deed::Deed;
+use super::item::{Item, Kind};
+
+/// Processes that may run. A list that is absent restricts nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Rule([Option<Vec<Item>>; 4]);
+
+impl Rule {
+    pub(super) fn read(map: &Map<String, Value>) -> Result<Self, String> {
+        let mut rule = Self::default();
+        for (name, value) in map {
+            let Some(kind) = Kind::of(name) else {
+                let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+                return Err(format!("there is no `{}`; there are {}", name.escape_debug(), names.join(", ")));
+            };
+            let item = |value: &Value| {
+                let text = value.as_str().ok_or_else(|| format!("`{name}`: {}", wrong(value, "a text")))?;
+                Item::read(kind, text)
+            };
+            rule.0[kind as usize] = Some(list(value).iter().map(item).collect::<Result<_, _>>()?);
+        }
+        Ok(rule)
+    }
+
+    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
+        self.0.iter().flatten().flatten()
+    }
+
+    /// The lists that do not allow what a process has.
+    pub(super) fn lacks(&self, deed: &Deed<'_>) -> Vec<&'static str> {
+        let lacks =
+            |kind: &Kind| self.0[*kind as usize].as_ref().is_some_and(|items| !unmet(items, *kind, deed).is_empty());
+        Kind::ALL.into_iter().filter(lacks).map(Kind::name).collect()
+    }
+
+    /// The same rule, wide enough for a process that some of its lists do not allow.
+    pub(super) fn with(&self, deed: &Deed<'_>, lacks: &[&'static str]) -> Self {
+        let mut wider = self.clone();
+        for kind in lacks.iter().filter_map(|name| Kind::of(name)) {
+            let Some(items) = &mut wider.0[kind as usize] else { continue };
+            for number in unmet(items, kind, deed) {
+                let needed = Item::exactly(kind, deed, number);
+                items.extend(Item::read(kind, &needed).ok().filter(|item| !items.contains(item)));
+            }
+        }
+        wider
+    }
+
+    /// Whether some process may be allowed by both.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        Kind::ALL.into_iter().all(|kind| match (&self.0[kind as usize], &other.0[kind as usize]) {
+            // Any process can do without mounts.
+            (Some(_), Some(_)) if kind == Kind::Mounts => true,
+            (Some(one), Some(two)) => one.iter().any(|one| two.iter().any(|two| one.overlaps(two))),
+            (Some(one), None) | (None, Some(one)) => kind == Kind::Mounts || !one.is_empty(),
+            (None, None) => true,
+        })
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let mut map = Map::new();
+        for kind in Kind::ALL {
+            if let Some(items) = &self.0[kind as usize] {
+                let items = items.iter().map(|item| Value::String(item.text.clone())).collect();
+                map.insert(kind.name().to_owned(), Value::Array(items));
+            }
+        }
+        if map.is_empty() { Value::Bool(true) } else { Value::Object(map) }
+    }
+}
+
+/// What of a process no item allows, by number: mounts have several, all else has one.
+fn unmet(items: &[Item], kind: Kind, deed: &Deed<'_>) -> Vec<usize> {
+    let count = if kind == Kind::Mounts { deed.mounts.len() } else { 1 };
+    (0..count).filter(|number| !items.iter().any(|item| item.allows(deed, *number))).collect()
+}
