@@ -205,13 +205,20 @@ impl Plugins {
         let bundled =
             !self.named.contains_key(reference) && matches!(reference.parse(), Ok(PluginReference::Bundled(_)));
         let trust = if bundled { Trust::Bundled } else { Trust::Stranger };
-        let wasm = Wasm::Bytes(artifact.component[..].into());
-        let compiling = self.compiling(reference, artifact);
-        let loaded = self.engine()?.load(reference, wasm, trust).await;
-        if let Some(compiling) = compiling {
-            compiling.end(&loaded);
-        }
-        let plugin = loaded.map_err(|error| load_failure(reference, error))?;
+        let (engine, digest) = (self.engine()?, artifact.digest);
+        let at_hand = engine.load_compiled(reference, digest).await;
+        let plugin = match at_hand.map_err(|error| load_failure(reference, error))? {
+            Some(plugin) => plugin,
+            None => {
+                let bytes = self.component(artifact).await?;
+                let compiling = self.compiling(reference, bytes.len());
+                let loaded = engine.load(reference, Wasm::Known { bytes, digest }, trust).await;
+                if let Some(compiling) = compiling {
+                    compiling.end(&loaded);
+                }
+                loaded.map_err(|error| load_failure(reference, error))?
+            }
+        };
         if let Some((lock, config)) = self.locked(reference) {
             lock.check(reference, &config, obtained, &plugin)?;
         }

@@ -12,8 +12,9 @@ mod signatures;
 mod sources;
 
 pub use error::Error;
+pub use hyper::body::Bytes;
 pub use layout::{Bundle, read_file, read_layout, write_layout};
-pub use pack::{Artifact, CONFIG_TYPE, LAYER_TYPE, OLD_LAYER_TYPE, PackOptions, Packed, pack};
+pub use pack::{Artifact, CONFIG_TYPE, Component, LAYER_TYPE, OLD_LAYER_TYPE, PackOptions, Packed, pack};
 pub use reference::{PluginReference, RegistryReference};
 pub use remote::Remote;
 pub use section::{DESCRIPTION_SECTION, Surface, embed_description, read_description, strip_description, surface};

@@ -74,11 +74,6 @@ impl CodeCache {
         }
     }
 
-    /// Whether there is compiled code of a component.
-    pub(crate) fn has(&self, wasm: &Digest) -> bool {
-        is_ours(&self.path(wasm, "cwasm"))
-    }
-
     /// Keeps compiled code. One that is there stays.
     pub(crate) fn keep(&self, wasm: &Digest, compiled: &[u8]) -> std::io::Result<()> {
         self.place(&self.path(wasm, "cwasm"), compiled)

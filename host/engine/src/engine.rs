@@ -118,6 +118,8 @@ pub(crate) fn settings() -> wasmtime::Config {
         // Nothing here uses WASI 0.3, and calls are two to five times cheaper without it.
         .concurrency_support(false)
         .strategy(wasmtime::Strategy::Cranelift)
+        // The compiler that made the component has optimised it; to do it again costs a fifth of the first use.
+        .cranelift_opt_level(wasmtime::OptLevel::None)
         .wasm_backtrace_details(wasmtime::WasmBacktraceDetails::Enable)
         .max_wasm_stack(512 * 1024)
         .async_stack_size(2 * 1024 * 1024)

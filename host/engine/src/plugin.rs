@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use cooperage_store::Digest;
+use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wasmtime::component::{Component, InstancePre};
@@ -30,6 +31,13 @@ use crate::state::StateStore;
 pub enum Wasm {
     /// The bytes themselves.
     Bytes(Arc<[u8]>),
+    /// Bytes whose digest is known already.
+    Known {
+        /// The bytes.
+        bytes: Bytes,
+        /// SHA-256 of them.
+        digest: Digest,
+    },
     /// A file whose digest is known; it is read only if it was never compiled here.
     File {
         /// The file.
@@ -152,12 +160,28 @@ impl Engine {
     pub async fn load(&self, name: &str, wasm: Wasm, trust: Trust) -> Result<Plugin, LoadError> {
         let digest = match &wasm {
             Wasm::Bytes(bytes) => Digest::of(bytes),
-            Wasm::File { digest, .. } => *digest,
+            Wasm::Known { digest, .. } | Wasm::File { digest, .. } => *digest,
         };
         let component = match self.0.code.load(&digest, &self.0.wasmtime) {
             Some(component) => component,
             None => self.compile(&digest, wasm, trust).await?,
         };
+        self.finish(name, digest, component).await
+    }
+
+    /// Loads a plugin whose component was compiled on this machine before, without its bytes; none if it was not.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub async fn load_compiled(&self, name: &str, digest: Digest) -> Result<Option<Plugin>, LoadError> {
+        match self.0.code.load(&digest, &self.0.wasmtime) {
+            Some(component) => self.finish(name, digest, component).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// From compiled code to a plugin.
+    async fn finish(&self, name: &str, digest: Digest, component: Component) -> Result<Plugin, LoadError> {
         let outside = Outside::of(&component.component_type(), &self.0.wasmtime);
         let (roles, contract, pre) = self.link(&component, &outside)?;
         let kept = self.0.code.description(&digest).and_then(|json| serde_json::from_slice(&json).ok());
@@ -175,11 +199,6 @@ impl Engine {
         let engine = self.clone();
         let name = name.to_owned();
         Ok(Plugin(Arc::new(Inner { engine, name, digest, description, advice, contract, roles, pre, schemas })))
-    }
-
-    /// Whether a component was compiled on this machine before: then loading it takes no time.
-    pub fn has_compiled(&self, wasm: &Digest) -> bool {
-        self.0.code.has(wasm)
     }
 
     async fn compile(&self, digest: &Digest, wasm: Wasm, trust: Trust) -> Result<Component, LoadError> {
@@ -240,9 +259,10 @@ impl Engine {
     }
 }
 
-async fn read(wasm: Wasm, limit: u64) -> Result<Arc<[u8]>, LoadError> {
+async fn read(wasm: Wasm, limit: u64) -> Result<Bytes, LoadError> {
     let (path, expected) = match wasm {
-        Wasm::Bytes(bytes) => return Ok(bytes),
+        Wasm::Bytes(bytes) => return Ok(Bytes::from_owner(bytes)),
+        Wasm::Known { bytes, .. } => return Ok(bytes),
         Wasm::File { path, digest } => (path, digest),
     };
     let wrong = |source| LoadError::Read { path: path.clone(), source };

@@ -106,7 +106,7 @@ fn function(code: &[u8]) -> Vec<u8> {
 async fn attacks_on_the_compiler() {
     let before = peak();
     let wat = |text: String| wat::parse_str(text).unwrap();
-    let nested = function(&[&[2, 0x40].repeat(200_000)[..], &[0x0b].repeat(200_000)].concat());
+    let nested = function(&[&[2, 0x40].repeat(2_000_000)[..], &[0x0b].repeat(2_000_000)].concat());
     // local.get 0, i64.const 3, i64.mul, local.set 0
     let step = [0x20, 0, 0x42, 3, 0x7e, 0x21, 0];
     let locals = wat(format!("(component (core module (func (local {}))))", "i64 ".repeat(60_000)));

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cooperage_engine::artifact::Artifact;
 use cooperage_solve::{Outcome, Step};
 
 use super::Plugins;
@@ -45,11 +44,9 @@ impl Plugins {
         }))
     }
 
-    /// The step under which a component is compiled, if that has to be done and takes long enough to be seen.
-    pub(super) fn compiling(&self, name: &str, artifact: &Artifact) -> Option<Compiling> {
-        let size = artifact.component.len();
-        let done = self.engine().is_ok_and(|engine| engine.has_compiled(&artifact.digest));
-        (!done && size >= WORTH_SHOWING).then(|| {
+    /// The step under which a component of `size` bytes is compiled, if that takes long enough to be seen.
+    pub(super) fn compiling(&self, name: &str, size: usize) -> Option<Compiling> {
+        (size >= WORTH_SHOWING).then(|| {
             let megabytes = size.div_ceil(1_000_000);
             Compiling(self.reporter.step(None, format!("compile {name} ({megabytes} MB)")))
         })

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cooperage_engine::artifact::{Artifact, PluginReference, RegistryReference};
+use cooperage_engine::artifact::{Artifact, Bytes, PluginReference, RegistryReference};
 use cooperage_engine::trust::{Decision, Policies, Policy, Refusal, Signer};
 
 use super::{Plugins, artifact_failure};
@@ -26,6 +26,11 @@ impl Plugins {
     /// The component behind a name or reference, whoever made it.
     pub(crate) async fn fetch(&self, reference: &str, refresh: bool) -> Result<Artifact, Failure> {
         self.sources.load(&self.exact(reference)?, refresh).await.map_err(artifact_failure)
+    }
+
+    /// The bytes of a component.
+    pub(crate) async fn component(&self, artifact: &Artifact) -> Result<Bytes, Failure> {
+        self.sources.component(artifact).await.map_err(artifact_failure)
     }
 
     /// The component behind a name or reference, if it is on this machine.

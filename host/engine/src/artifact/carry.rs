@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use cooperage_store::Digest;
+use hyper::body::Bytes;
 
 use super::layout::{blob, entries};
 use super::pack::{LARGEST_MANIFEST, Packed, read_manifest};
@@ -20,14 +21,15 @@ impl Sources {
         Error::verify(|| format!("the configuration of {reference}"), &layer.config.digest, &config)?;
         let component = self.remote.blob(reference, &layer.descriptor.digest, layer.descriptor.size).await?;
         let (config_digest, origin) = (layer.config.digest, reference.to_string());
-        let artifact = layer.accept(component, manifest_digest, origin)?;
+        let component_digest = layer.descriptor.digest;
+        layer.accept(component.clone(), manifest_digest, origin)?;
         let packed = Packed {
             manifest: manifest.to_vec(),
             manifest_digest,
             config: config.to_vec(),
             config_digest,
-            component: artifact.component,
-            component_digest: artifact.digest,
+            component,
+            component_digest,
         };
         write_layout(directory, &named(reference).to_string(), &packed)?;
         self.save_signatures(reference, &manifest_digest, directory).await?;
@@ -47,8 +49,9 @@ impl Sources {
             }
             let layer = read_manifest(&manifest, &what, self.largest)?;
             let component = blob(directory, &layer.descriptor.digest, self.largest)?;
-            let artifact = layer.accept(component.into(), digest, what)?;
-            self.keep(&reference, &manifest, &artifact)?;
+            let component = Bytes::from(component);
+            let artifact = layer.accept(component.clone(), digest, what)?;
+            self.keep(&reference, &manifest, &artifact, &component)?;
             self.restore_signatures(&reference, &digest, directory)?;
             restored.push(reference);
         }

@@ -7,7 +7,7 @@ use cooperage_store::Digest;
 use hyper::body::Bytes;
 
 use super::Error;
-use super::pack::{Artifact, Descriptor, Index, LARGEST_MANIFEST, Packed, read_manifest};
+use super::pack::{Artifact, Component, Descriptor, Index, LARGEST_MANIFEST, Packed, read_manifest};
 
 /// Annotation that names an entry of a layout.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -41,7 +41,7 @@ impl Bundle {
         let what = format!("bundled plugin {name}");
         let layer = read_manifest(self.blob(&entry.digest, &what)?, &what, u64::MAX)?;
         let digest = layer.descriptor.digest;
-        let component = Bytes::from_static(self.blob(&digest, &what)?);
+        let component = Component::Bytes(Bytes::from_static(self.blob(&digest, &what)?));
         Ok(Artifact { component, digest, manifest: Some(entry.digest), annotations: layer.annotations, origin: what })
     }
 
@@ -58,7 +58,8 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Artifact, Error> {
     let origin = path.display().to_string();
     super::section::surface(&component).map_err(|error| error.about(&origin))?;
     let digest = Digest::of(&component);
-    Ok(Artifact { component: component.into(), digest, manifest: None, annotations: Default::default(), origin })
+    let component = Component::Bytes(component.into());
+    Ok(Artifact { component, digest, manifest: None, annotations: Default::default(), origin })
 }
 
 /// Reads a plugin from an OCI layout directory: the entry with the name, or the only one.
@@ -195,7 +196,10 @@ mod tests {
         .leak();
         let bundle = Bundle { index, blobs };
         assert_eq!(bundle.names().unwrap(), ["a"]);
-        assert_eq!(bundle.get("a").unwrap().component, a.component);
+        let Component::Bytes(component) = bundle.get("a").unwrap().component else {
+            panic!("it is part of the program")
+        };
+        assert_eq!(component, a.component);
         assert!(bundle.get("z").unwrap_err().to_string().contains("there are: a"));
     }
 

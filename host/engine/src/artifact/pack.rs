@@ -7,8 +7,8 @@ use cooperage_store::Digest;
 use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
 use super::section::surface;
+use super::{Error, RegistryReference};
 
 /// Media type of the configuration.
 pub const CONFIG_TYPE: &str = "application/vnd.wasm.config.v0+json";
@@ -61,21 +61,21 @@ struct Config<'a> {
     architecture: &'static str,
     os: &'static str,
     layer_digests: Vec<String>,
-    component: Component<'a>,
+    component: Outside<'a>,
 }
 
 #[derive(Serialize)]
-struct Component<'a> {
+struct Outside<'a> {
     exports: &'a [String],
     imports: &'a [String],
     target: Option<&'a str>,
 }
 
-/// A plugin: the bytes of its component and where they came from.
+/// A plugin: its component and where that came from.
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// The component.
-    pub component: Bytes,
+    /// The component; [`Sources::component`](super::Sources::component) has the bytes.
+    pub component: Component,
     /// Digest of the component.
     pub digest: Digest,
     /// Digest of the manifest; none for a plain file.
@@ -84,6 +84,30 @@ pub struct Artifact {
     pub annotations: BTreeMap<String, String>,
     /// Where it came from, for messages.
     pub origin: String,
+}
+
+/// The bytes of a component. Those of a plugin that was compiled before are not needed, however many they are.
+#[derive(Debug, Clone)]
+pub enum Component {
+    /// In memory, and what the digest says.
+    Bytes(Bytes),
+    /// In the cache. They are checked when they are read.
+    Cached {
+        /// The registry that has them too.
+        from: RegistryReference,
+        /// How many there are.
+        size: u64,
+    },
+}
+
+impl Component {
+    /// Bytes of the component.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Cached { size, .. } => *size,
+        }
+    }
 }
 
 /// What a packed plugin is called and when it was made.
@@ -127,11 +151,7 @@ pub fn pack(component: Bytes, options: &PackOptions) -> Result<Packed, Error> {
         architecture: "wasm",
         os: "wasip2",
         layer_digests: vec![component_digest.to_string()],
-        component: Component {
-            exports: &surface.exports,
-            imports: &surface.imports,
-            target: options.target.as_deref(),
-        },
+        component: Outside { exports: &surface.exports, imports: &surface.imports, target: options.target.as_deref() },
     };
     let config = serde_json::to_vec(&config).expect("strings can be written");
     let config_digest = Digest::of(&config);
@@ -202,8 +222,13 @@ impl Layer {
             let reason = format!("it has {} bytes, its manifest says {}", component.len(), self.descriptor.size);
             return Err(Error::invalid(what(), reason));
         }
+        Ok(self.artifact(Component::Bytes(component), manifest, origin))
+    }
+
+    /// The artifact with a component whose bytes are checked already, or will be.
+    pub fn artifact(self, component: Component, manifest: Digest, origin: String) -> Artifact {
         let digest = self.descriptor.digest;
-        Ok(Artifact { component, digest, manifest: Some(manifest), annotations: self.annotations, origin })
+        Artifact { component, digest, manifest: Some(manifest), annotations: self.annotations, origin }
     }
 }
 

@@ -7,11 +7,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use cooperage_store::Digest;
+use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::layout::{Bundle, read_file, read_layout, read_limited};
-use super::pack::{Artifact, LARGEST_MANIFEST, read_manifest};
+use super::pack::{Artifact, Component, LARGEST_MANIFEST, read_manifest};
 use super::reference::{PluginReference, RegistryReference};
 use super::remote::Remote;
 
@@ -58,7 +59,9 @@ impl Sources {
     /// The plugin of a registry, if it is in the cache; no registry is asked.
     pub fn at_hand(&self, reference: &RegistryReference) -> Option<Artifact> {
         let manifest = reference.digest.or_else(|| self.pin(reference))?;
-        self.cached(reference, &manifest)
+        let artifact = self.cached(reference, &manifest)?;
+        let component = Component::Bytes(self.checked(&artifact.digest)?);
+        Some(Artifact { component, ..artifact })
     }
 
     async fn load_remote(&self, reference: &RegistryReference, refresh: bool) -> Result<Artifact, Error> {
@@ -76,16 +79,34 @@ impl Sources {
         let (manifest, digest) = self.remote.manifest(&exact).await?;
         let origin = format!("oci://{}", RegistryReference { digest: Some(digest), ..reference.clone() });
         let layer = read_manifest(&manifest, &origin, self.largest)?;
-        let path = self.component(&layer.descriptor.digest);
-        let at_hand =
-            read_limited(&path, self.largest).ok().filter(|bytes| Digest::of(bytes) == layer.descriptor.digest);
-        let component = match at_hand {
-            Some(bytes) => bytes.into(),
+        let component = match self.checked(&layer.descriptor.digest) {
+            Some(bytes) => bytes,
             None => self.remote.blob(&exact, &layer.descriptor.digest, layer.descriptor.size).await?,
         };
-        let artifact = layer.accept(component, digest, origin)?;
-        self.keep(reference, &manifest, &artifact)?;
+        let artifact = layer.accept(component.clone(), digest, origin)?;
+        self.keep(reference, &manifest, &artifact, &component)?;
         Ok(artifact)
+    }
+
+    /// The bytes of a component. What is damaged in the cache is fetched again.
+    pub async fn component(&self, artifact: &Artifact) -> Result<Bytes, Error> {
+        let (from, size) = match &artifact.component {
+            Component::Bytes(bytes) => return Ok(bytes.clone()),
+            Component::Cached { from, size } => (from, *size),
+        };
+        if let Some(bytes) = self.checked(&artifact.digest) {
+            return Ok(bytes);
+        }
+        let bytes = self.remote.blob(from, &artifact.digest, size).await?;
+        Error::verify(|| format!("the component of {}", artifact.origin), &artifact.digest, &bytes)?;
+        write(&self.component_path(&artifact.digest), &bytes)?;
+        Ok(bytes)
+    }
+
+    /// The bytes of a component in the cache, if they are what the digest says.
+    fn checked(&self, digest: &Digest) -> Option<Bytes> {
+        let bytes = read_limited(&self.component_path(digest), self.largest).ok()?;
+        (Digest::of(&bytes) == *digest).then(|| bytes.into())
     }
 
     /// Puts an artifact into the cache, as what the reference stands for.
@@ -94,10 +115,11 @@ impl Sources {
         reference: &RegistryReference,
         manifest: &[u8],
         artifact: &Artifact,
+        component: &[u8],
     ) -> Result<(), Error> {
-        super::section::surface(&artifact.component).map_err(|error| error.about(&artifact.origin))?;
+        super::section::surface(component).map_err(|error| error.about(&artifact.origin))?;
         let digest = Digest::of(manifest);
-        write(&self.component(&artifact.digest), &artifact.component)?;
+        write(&self.component_path(&artifact.digest), component)?;
         write(&self.manifest_path(&digest), manifest)?;
         if reference.digest.is_none() {
             let pin = Pin { reference: reference.to_string(), manifest: digest };
@@ -106,15 +128,16 @@ impl Sources {
         Ok(())
     }
 
-    /// What is in the cache for a manifest; none if anything is missing or damaged.
+    /// What is in the cache for a manifest; none if anything is missing. The component is not read.
     fn cached(&self, reference: &RegistryReference, digest: &Digest) -> Option<Artifact> {
         let manifest = read_limited(&self.manifest_path(digest), LARGEST_MANIFEST)
             .ok()
             .filter(|bytes| Digest::of(bytes) == *digest)?;
-        let origin = format!("oci://{}", RegistryReference { digest: Some(*digest), ..reference.clone() });
+        let from = RegistryReference { digest: Some(*digest), ..reference.clone() };
+        let origin = format!("oci://{from}");
         let layer = read_manifest(&manifest, &origin, self.largest).ok()?;
-        let component = read_limited(&self.component(&layer.descriptor.digest), self.largest).ok()?;
-        layer.accept(component.into(), *digest, origin).ok()
+        let size = std::fs::metadata(self.component_path(&layer.descriptor.digest)).ok()?.len();
+        (size == layer.descriptor.size).then(|| layer.artifact(Component::Cached { from, size }, *digest, origin))
     }
 
     fn pin(&self, reference: &RegistryReference) -> Option<Digest> {
@@ -132,7 +155,7 @@ impl Sources {
         self.cache.join("manifests").join(format!("{}.json", digest.hex()))
     }
 
-    fn component(&self, digest: &Digest) -> PathBuf {
+    fn component_path(&self, digest: &Digest) -> PathBuf {
         self.cache.join("components").join(format!("{}.wasm", digest.hex()))
     }
 }
@@ -161,9 +184,6 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 mod tests {
     use std::sync::Arc;
 
-    use futures::FutureExt as _;
-    use hyper::body::Bytes;
-
     use super::super::pack::{MANIFEST_TYPE, PackOptions, Packed, pack};
     use super::super::section::{EMPTY_COMPONENT, embed_description};
     use super::*;
@@ -172,6 +192,7 @@ mod tests {
     use crate::testing::certificates::Certificates;
     use crate::testing::registry::{PASSWORD, Registry, USER};
     use crate::testing::server::{self, Server};
+    use futures::FutureExt as _;
 
     fn packed(version: u32) -> Packed {
         let component = embed_description(EMPTY_COMPONENT, &format!("{{\"version\":{version}}}")).unwrap();
@@ -206,9 +227,14 @@ mod tests {
         assert_eq!(sources.load(&exact, true).await.unwrap().digest, packed(1).component_digest);
         assert_eq!(sources.load(&tagged, false).await.unwrap().digest, packed(2).component_digest);
         assert!(matches!(sources.load(&tagged, true).await, Err(Error::Registry { .. })));
-        let damaged = sources.component(&packed(1).component_digest);
-        std::fs::write(&damaged, b"damaged").unwrap();
-        assert!(sources.load(&exact, false).await.is_err(), "damage is noticed, and the registry is gone");
+        let cached = sources.component_path(&packed(1).component_digest);
+        let mut damaged = packed(1).component.to_vec();
+        damaged.reverse();
+        std::fs::write(&cached, &damaged).unwrap();
+        let artifact = sources.load(&exact, false).await.unwrap();
+        assert!(sources.component(&artifact).await.is_err(), "damage is noticed, and the registry is gone");
+        std::fs::write(&cached, b"short").unwrap();
+        assert!(sources.load(&exact, false).await.is_err());
     }
 
     #[tokio::test]

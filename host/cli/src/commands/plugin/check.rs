@@ -77,7 +77,7 @@ async fn run(session: &Session, seen: &mut Seen) -> Result<Vec<Finding>, Failure
     if !seen.inspection.runs() {
         return Ok(Vec::new());
     }
-    let bare = strip_description(&seen.artifact.component).map_err(artifact_failure)?;
+    let bare = strip_description(&seen.component).map_err(artifact_failure)?;
     let finding = match session.plugins.try_load(&seen.reference, &bare).await? {
         Err(LoadError::Link(misfits)) => {
             seen.inspection.misfits = misfits;

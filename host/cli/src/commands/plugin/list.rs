@@ -88,8 +88,12 @@ fn row(
         Some(_) => State::Changed,
         None => State::Not,
     });
-    let artifact = app.block_on(async { session.plugins.at_hand(&name).await })?;
-    let seen = artifact.map(|artifact| Seen::of(app, &name, artifact)).transpose()?;
+    let seen = app.block_on(async {
+        match session.plugins.at_hand(&name).await? {
+            Some(artifact) => Seen::of(app, session, &name, artifact).await.map(Some),
+            None => Ok(None),
+        }
+    })?;
     Ok(Row { name, from, lock: state, seen })
 }
 

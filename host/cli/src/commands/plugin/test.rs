@@ -116,8 +116,11 @@ fn component(app: &App, plugin: &str) -> Result<(String, Vec<u8>), Failure> {
         return Ok((name, bytes));
     }
     let session = app.session(ProgressMode::Quiet, PullMode::Missing)?;
-    let artifact = app.block_on(session.plugins.obtain(plugin, false))?.artifact;
-    Ok((plugin.to_owned(), artifact.component.to_vec()))
+    let component = app.block_on(async {
+        let artifact = session.plugins.obtain(plugin, false).await?.artifact;
+        session.plugins.component(&artifact).await
+    })?;
+    Ok((plugin.to_owned(), component.to_vec()))
 }
 
 fn accept(case: &CaseFolder, report: &Report) -> Result<(), Failure> {
