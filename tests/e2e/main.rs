@@ -26,6 +26,7 @@ mod lock;
 mod outputs;
 mod plugin;
 mod plugin_cases;
+mod recordings;
 mod registry;
 mod rootless;
 mod support;

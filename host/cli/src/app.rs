@@ -198,11 +198,22 @@ impl App {
         declared: Declared,
         routing: Routing,
     ) -> Result<Session, Failure> {
-        let store = self.leased_store()?.clone();
+        self.session_in(self.leased_store()?.clone(), reporter, pull, (declared, routing))
+    }
+
+    /// The same in a store of the caller's.
+    pub(crate) fn session_in(
+        &self,
+        store: Store,
+        reporter: Reporter,
+        pull: PullMode,
+        (declared, routing): (Declared, Routing),
+    ) -> Result<Session, Failure> {
         let routing = self.routing(routing);
         let http = self.http(&routing)?;
         let credentials = Arc::new(self.credentials());
-        let plugins = Arc::new(Plugins::new(self, declared, http, credentials.clone(), reporter.clone())?);
+        let plugins =
+            Arc::new(Plugins::new(self, (declared, store.clone()), http, credentials.clone(), reporter.clone())?);
         let policy = match pull {
             PullMode::Missing => PullPolicy::Missing,
             PullMode::Always => PullPolicy::Always,

@@ -95,7 +95,7 @@ impl Plugins {
     /// Opens nothing yet. What is declared comes before the user's own configuration.
     pub(crate) fn new(
         app: &App,
-        declared: Declared,
+        (declared, store): (Declared, Store),
         http: http::Client,
         credentials: Arc<Credentials>,
         reporter: Reporter,
@@ -143,7 +143,7 @@ impl Plugins {
             ready: Mutex::default(),
             turns: ahead::Turns::default(),
             registries: OnceLock::new(),
-            store: app.leased_store()?.clone(),
+            store,
             reporter,
             cancel: app.cancel.clone(),
             project: project.display().to_string(),

@@ -13,13 +13,14 @@ mod seal;
 mod stream;
 mod tee;
 mod unpack;
+mod watch;
 mod write;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use crate::layer::Compression;
 use crate::layer::builder::Names;
@@ -32,6 +33,7 @@ use lock::Lock;
 use meta::Meta;
 pub use stream::{Archive, FileAt};
 use tee::Tee;
+pub use watch::Watch;
 
 /// What a layer is known by: the diff id of a layer of an image, or the key of the work that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -106,6 +108,7 @@ struct Inner {
     limits: Limits,
     threads: usize,
     tables: Mutex<Tables>,
+    watch: OnceLock<Arc<dyn Watch>>,
 }
 
 /// Tables of contents that were used lately.
@@ -131,7 +134,8 @@ impl Layers {
             fs::create_dir_all(&locks).map_err(Error::io("making", &locks))?;
         }
         let threads = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8);
-        let inner = Inner { root: root.to_owned(), blobs, limits, threads, tables: Mutex::default() };
+        let inner =
+            Inner { root: root.to_owned(), blobs, limits, threads, tables: Mutex::default(), watch: OnceLock::new() };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -42,6 +42,8 @@ pub struct Case {
     pub images: Vec<BaseImage>,
     /// What lies behind URLs that the plugin lets the host fetch.
     pub sources: Vec<SourceFiles>,
+    /// What the registries answer when the plugin has images moved; without it they have the images of the case.
+    pub registries: Vec<RegistryAnswer>,
     /// The HTTP exchanges that take place. Each is used once, by the first request that fits it.
     pub http: Vec<Exchange>,
     /// What commands do instead of being run, or `real` to run them in the sandbox.
@@ -163,9 +165,59 @@ pub struct BaseImage {
     pub reference: String,
     /// Directory with its files; none is an empty image.
     pub files: Option<String>,
-    /// Its configuration as in OCI, without `rootfs`.
+    /// Its configuration as in OCI, without `rootfs`; of a recorded image with it.
     #[serde(default)]
     pub config: Map<String, Value>,
+    /// The only platform for which it is there; by default it is there for every one.
+    pub platform: Option<String>,
+    /// What a registry has of it, instead of `files`.
+    pub recorded: Option<RecordedImage>,
+}
+
+/// An image as a registry had it when the run was recorded.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RecordedImage {
+    /// The whole name with its digest.
+    pub name: String,
+    /// The descriptor of its manifest, as in OCI.
+    pub manifest: Map<String, Value>,
+    /// Its layers, the lowest first.
+    pub layers: Vec<RecordedLayer>,
+}
+
+/// A layer of such an image.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RecordedLayer {
+    /// Its descriptor, as in OCI.
+    pub descriptor: Map<String, Value>,
+    /// A listing of its files, with the contents that were used; none if nobody looked at it.
+    pub files: Option<String>,
+}
+
+/// What a registry answers.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RegistryAnswer {
+    /// What is asked for.
+    pub call: MoveCall,
+    /// The name that is pushed to, pulled or resolved.
+    pub reference: String,
+    /// The descriptor that it answers, as in OCI.
+    pub answer: Map<String, Value>,
+}
+
+/// What a plugin can have done with images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MoveCall {
+    /// An image of the store goes to a registry.
+    Push,
+    /// An image comes into the store.
+    Pull,
+    /// What a name stands for.
+    Resolve,
 }
 
 /// Files behind a URL.
@@ -177,8 +229,16 @@ pub struct SourceFiles {
     /// What the source says it stands for; empty if nobody can tell.
     #[serde(default)]
     pub version: String,
-    /// Directory with the files.
+    /// Directory with the files, or a listing of them.
     pub files: String,
+    /// The parameters that are asked with; without them any.
+    pub parameters: Option<Map<String, Value>>,
+    /// Whether the URL names this version and no other.
+    #[serde(default)]
+    pub immutable: bool,
+    /// What else is known of the version.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// What becomes of processes.
@@ -213,7 +273,9 @@ pub struct RunCase {
     pub args: Option<Vec<String>>,
     /// The line that a shell gets, as in `RUN line`; instead of `args`.
     pub shell: Option<String>,
-    /// Directory whose files the command writes, seen from the root of the image.
+    /// The directory that it is run in; without it any.
+    pub directory: Option<String>,
+    /// Directory whose files the command writes, seen from the root of the image, or a listing of them.
     pub writes: Option<String>,
     /// The exit code.
     pub status: i32,

@@ -89,7 +89,7 @@ fn embedded(root: &Path, (role, name, text): (&str, &str, &str), scheme: &str) -
     let path = root.join(role).join(name);
     std::fs::create_dir_all(path.join("empty")).map_err(machine)?;
     let case = parse_case(text).map_err(|(_, _, message)| Malformed::whole(&path, message))?;
-    let mut folder = CaseFolder { path, case };
+    let mut folder = CaseFolder { path, case, recording: Default::default() };
     if folder.case.role == Some(Role::Source) {
         folder.case.url = Some(format!("{scheme}://conformance.invalid/file"));
     }

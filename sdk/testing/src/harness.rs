@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 use cooperage_engine::grants::{Scopes, TcpScope};
 use cooperage_engine::http::{Client, Settings as HttpSettings, Transport};
 use cooperage_engine::{CallContext, CompileLimits, Config, Engine, Gate, Limits, Plugin, StandIns, Trust, Wasm};
-use cooperage_solve::{
-    Build, BuildOptions, CacheMode, Cancel, Context, Error, Network, Reporter, Secrets, SourceProvider,
-};
+use cooperage_solve::{Build, BuildOptions, CacheMode, Cancel, Error, Network, Reporter, Secrets, SourceProvider};
 use cooperage_store::layers::Compression;
 use cooperage_store::{Platform, Store};
 use serde_json::Value;
 
-use crate::case::{Case, Runs};
-use crate::edges::{Commands, Images, Pushes, SourceTrees, context_name};
+use crate::case::Runs;
+use crate::edges::{Commands, Images, Pushes, SourceTrees};
 use crate::exchange::Script;
 use crate::fault::Faults;
 use crate::observe::Heard;
 use crate::outcome::{self, Seen};
 use crate::problems::Problems;
 use crate::read::{CaseFolder, Malformed};
-use crate::record::Recorder;
+use crate::reads::{Reader, Reads};
+use crate::recording::{Outside, Recording};
+use crate::surroundings::{Edge, allowed, contexts, named, services, time};
 use crate::veil::Veil;
 
 /// The time that plugins see if a case says nothing.
@@ -49,8 +49,6 @@ pub struct Settings {
     pub privileged: bool,
     /// As in [`Config`].
     pub unreleased_contract: bool,
-    /// Records: HTTP requests go to the network by this client, and what was said becomes `recording.yaml`.
-    pub record: Option<Client>,
     /// Secrets instead of those that cases make up, for recording.
     pub secrets: BTreeMap<String, String>,
 }
@@ -64,7 +62,6 @@ impl Default for Settings {
             userxattr: true,
             privileged: false,
             unreleased_contract: false,
-            record: None,
             secrets: BTreeMap::new(),
         }
     }
@@ -129,6 +126,9 @@ pub(crate) struct World {
     pub(crate) store: Store,
     /// None while it is recorded.
     pub(crate) script: Option<Arc<Script>>,
+    pub(crate) reads: Arc<Reads>,
+    /// The files that the case expects something of.
+    pub(crate) named: BTreeSet<String>,
     pub(crate) pushes: Arc<Pushes>,
     pub(crate) commands: Arc<Commands>,
 }
@@ -148,6 +148,21 @@ impl Harness {
     /// # Errors
     /// When the case says what cannot be, or the world cannot be set up; all else is in the report.
     pub async fn run(&self, folder: &CaseFolder) -> Result<Report, HarnessError> {
+        let mut folder = folder.clone();
+        folder.recording.add_to(&mut folder.case);
+        self.run_in(&folder, None).await
+    }
+
+    /// Runs a case with the real world around it, and writes what that said as its `recording.yaml`. What the case itself
+    /// has is not asked of anybody.
+    ///
+    /// # Errors
+    /// As for [`Harness::run`].
+    pub async fn record(&self, folder: &CaseFolder, outside: Outside) -> Result<Report, HarnessError> {
+        self.run_in(folder, Some(outside)).await
+    }
+
+    async fn run_in(&self, folder: &CaseFolder, outside: Option<Outside>) -> Result<Report, HarnessError> {
         let started = Instant::now();
         let directory = tempfile::tempdir_in(self.root.path()).map_err(machine)?;
         let (faults, problems) = (Faults::new(&folder.case.faults), Problems::default());
@@ -155,8 +170,10 @@ impl Harness {
         let mut folder = folder.clone();
         folder.case.secrets.extend(self.settings.secrets.clone());
         let folder = &folder;
-        let edge = self.edge(folder, &faults, &problems)?;
-        let around = Around { root: directory.path(), faults: &faults, problems: &problems, heard: &heard };
+        let edge = self.edge(folder, &faults, &problems, outside)?;
+        let reads = Arc::new(Reads::new(problems.clone()));
+        let around =
+            Around { root: directory.path(), faults: &faults, problems: &problems, heard: &heard, reads: &reads };
         let world = self.world(folder, &around, &edge).await?;
         let result = crate::perform::perform(&world, folder).await?;
         let seen = Seen { result, log: heard.text() };
@@ -164,22 +181,29 @@ impl Harness {
         let mut failures = problems.take();
         failures.extend(outcome::judge(&folder.case.expect, &actual, &seen.log));
         failures.extend(world.script.iter().flat_map(|script| script.unused()));
-        if let Edge::Network(recorder) = &edge {
-            recorder.write(&folder.path).map_err(machine)?;
+        if let Edge::Network(recording) = &edge {
+            reads.read_for(Reader::Report);
+            recording.write(&folder.path, &reads).map_err(machine)?;
         }
         failures.extend(faults.unmet());
         Ok(Report { name: folder.name(), failures, log: seen.log, actual, duration: started.elapsed() })
     }
 
     /// What answers requests.
-    fn edge(&self, folder: &CaseFolder, faults: &Faults, problems: &Problems) -> Result<Edge, HarnessError> {
+    fn edge(
+        &self,
+        folder: &CaseFolder,
+        faults: &Faults,
+        problems: &Problems,
+        outside: Option<Outside>,
+    ) -> Result<Edge, HarnessError> {
         let case = &folder.case;
         let login = case.registry.iter().filter_map(|registry| registry.login.as_ref()?.split_once(':'));
         let login = login.map(|(_, password)| ("login", password));
         let named = case.secrets.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let veil = Veil::new(named.chain(login));
-        if let Some(client) = &self.settings.record {
-            return Ok(Edge::Network(Arc::new(Recorder::new(client.clone(), veil))));
+        if let Some(outside) = outside {
+            return Ok(Edge::Network(Arc::new(Recording::new(outside, veil))));
         }
         let script = Script::new(&case.http, &folder.path, veil, (faults.clone(), problems.clone()));
         Ok(Edge::Script(Arc::new(script.map_err(|message| Malformed::whole(&folder.path, message))?)))
@@ -188,14 +212,19 @@ impl Harness {
     async fn world(
         &self,
         folder: &CaseFolder,
-        &Around { root, faults, problems, heard }: &Around<'_>,
+        around @ &Around { root, faults, heard, reads, .. }: &Around<'_>,
         edge: &Edge,
     ) -> Result<World, HarnessError> {
         let case = &folder.case;
         let malformed = |message: String| Malformed::whole(&folder.path, message);
         let plugin = self.load(folder, root, faults, edge.transport()).await?;
-        let commands = Arc::new(self.commands(folder, faults, problems).map_err(malformed)?);
-        let store = Store::open(&root.join("store")).map_err(machine)?;
+        let recording = edge.recording();
+        let commands = Arc::new(self.commands(folder, around, recording.clone()).map_err(malformed)?);
+        let store = match &recording {
+            Some(recording) => recording.outside.store.clone(),
+            None => Store::open(&root.join("store")).map_err(machine)?,
+        };
+        store.layers().watched_by(reads.clone());
         let contexts = contexts(folder)?;
         let reporter = Reporter::new(heard.clone());
         let secrets = case.secrets.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
@@ -208,7 +237,7 @@ impl Harness {
             sources: Arc::new(cooperage_solve::NoSources),
             contexts,
             secrets: Secrets::new(secrets.collect()),
-            network: Network::None,
+            network: if recording.is_some() { Network::Host } else { Network::None },
             limits: cooperage_solve::Limits::default(),
             platform: Platform::host(),
             compression: Compression::None,
@@ -218,12 +247,19 @@ impl Harness {
             reporter: Reporter::silent(),
             cancel: Cancel::new().map_err(machine)?,
         };
-        let images = Images::make(&Build::new(options.clone()), &case.images, faults.clone()).await;
+        let known = (&*folder.path, &**reads, recording.clone());
+        let images = Images::make(&Build::new(options.clone()), &case.images, faults.clone(), known).await;
         let images = Arc::new(images.map_err(|error| malformed(format!("its images cannot be made: {error}")))?);
-        let sources = SourceTrees { sources: case.sources.clone(), faults: faults.clone() };
+        let sources = SourceTrees {
+            sources: case.sources.clone(),
+            folder: folder.path.clone(),
+            faults: faults.clone(),
+            reads: reads.clone(),
+            recording: recording.clone(),
+        };
         let sources: Arc<dyn SourceProvider> = Arc::new(sources);
         let build = Build::new(BuildOptions { images: images.clone(), sources, reporter: reporter.clone(), ..options });
-        let pushes = Arc::new(Pushes::new(images, store.clone()));
+        let pushes = Arc::new(Pushes::new(images, store.clone(), case.registries.clone(), recording));
         let context = CallContext {
             build: Some(build.clone()),
             grants: plugin.grants(&allowed(case).map_err(malformed)?),
@@ -236,7 +272,17 @@ impl Harness {
         for (key, value) in &case.state {
             plugin.keep(PROJECT, key, value.as_bytes()).map_err(|error| malformed(error.to_string()))?;
         }
-        Ok(World { plugin, context, build, store, script: edge.script(), pushes, commands })
+        Ok(World {
+            plugin,
+            context,
+            build,
+            store,
+            script: edge.script(),
+            reads: reads.clone(),
+            named: named(&case.expect),
+            pushes,
+            commands,
+        })
     }
 
     /// The plugin asked anew what it is, at a time and with a seed.
@@ -303,7 +349,12 @@ impl Harness {
         Ok(engine.load(&self.name, Wasm::Bytes(self.component.clone()), trust).await?)
     }
 
-    fn commands(&self, folder: &CaseFolder, faults: &Faults, problems: &Problems) -> Result<Commands, String> {
+    fn commands(
+        &self,
+        folder: &CaseFolder,
+        around: &Around<'_>,
+        recording: Option<Arc<Recording>>,
+    ) -> Result<Commands, String> {
         let (real, runs) = match &folder.case.run {
             Runs::List(runs) => (None, runs.clone()),
             Runs::Word(_) => {
@@ -311,8 +362,17 @@ impl Harness {
                 (Some(real.map_err(|why| format!("`run: real` is not possible here: {why}"))?), Vec::new())
             }
         };
-        let (faults, problems, folder) = (faults.clone(), problems.clone(), folder.path.clone());
-        Ok(Commands { real, runs, folder, faults, problems, log: Default::default() })
+        Ok(Commands {
+            real,
+            runs,
+            done: Default::default(),
+            recording: recording.map(|recording| (recording, self.settings.processes.clone())),
+            reads: around.reads.clone(),
+            folder: folder.path.clone(),
+            faults: around.faults.clone(),
+            problems: around.problems.clone(),
+            log: Default::default(),
+        })
     }
 }
 
@@ -322,71 +382,11 @@ struct Around<'a> {
     faults: &'a Faults,
     problems: &'a Problems,
     heard: &'a Arc<Heard>,
-}
-
-/// What answers HTTP requests.
-enum Edge {
-    Script(Arc<Script>),
-    Network(Arc<Recorder>),
-}
-
-impl Edge {
-    fn transport(&self) -> Arc<dyn Transport> {
-        match self {
-            Self::Script(script) => script.clone(),
-            Self::Network(recorder) => recorder.clone(),
-        }
-    }
-
-    fn script(&self) -> Option<Arc<Script>> {
-        match self {
-            Self::Script(script) => Some(script.clone()),
-            Self::Network(_) => None,
-        }
-    }
+    reads: &'a Arc<Reads>,
 }
 
 pub(crate) fn machine(error: impl std::fmt::Display) -> HarnessError {
     HarnessError::Machine(error.to_string())
-}
-
-/// Names of services that a plugin asks for.
-fn services(plugin: &Plugin) -> BTreeSet<String> {
-    let requests = plugin.description().capabilities.iter();
-    let scopes = Scopes::requested(&requests.cloned().collect::<Vec<_>>()).unwrap_or_default();
-    scopes.service.services().iter().map(|service| service.name.clone()).collect()
-}
-
-fn allowed(case: &Case) -> Result<Scopes, String> {
-    match &case.allow {
-        None => Ok(Scopes::everything()),
-        Some(allow) => {
-            let allow = allow.clone().into_iter().collect();
-            Scopes::allow(&allow).map_err(|error| format!("what it allows cannot be read: {error}"))
-        }
-    }
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let time: jiff::Timestamp = text.parse().map_err(|error| format!("the clock {text:?}: {error}"))?;
-    u64::try_from(time.as_second()).map(Duration::from_secs).map_err(|_| format!("the clock {text:?} is before 1970"))
-}
-
-/// The directories of a case, under the names that plugins use and under those that only we use.
-fn contexts(folder: &CaseFolder) -> Result<BTreeMap<String, Context>, Malformed> {
-    let case = &folder.case;
-    let named = case.contexts.iter().map(|(name, path)| (name.clone(), path));
-    let named = named.chain(case.context.iter().map(|path| (String::new(), path)));
-    let own = case.input.iter().chain(case.inputs.values());
-    let own = own.chain(case.images.iter().filter_map(|image| image.files.as_ref()));
-    let own = own.chain(case.sources.iter().map(|source| &source.files)).map(|path| (context_name(path), path));
-    let open = |(name, path): (String, &String)| {
-        let directory = folder.path.join(path);
-        let resolved = directory.canonicalize().ok().filter(|resolved| resolved.is_dir());
-        let resolved = resolved.ok_or_else(|| Malformed::whole(&folder.path, format!("{path} is no directory")))?;
-        Ok((name, Context::Directory(resolved)))
-    };
-    named.chain(own).map(open).collect()
 }
 
 impl From<Error> for HarnessError {

@@ -11,17 +11,22 @@ mod edges;
 mod exchange;
 mod fault;
 mod harness;
+mod listing;
 mod observe;
 mod outcome;
 mod perform;
 mod problems;
 mod read;
+mod reads;
 mod record;
+mod recording;
+mod surroundings;
 mod veil;
 
 pub use accept::accept;
 pub use harness::{Harness, HarnessError, Processes, Report, Settings};
 pub use read::{CaseFolder, Malformed, find};
+pub use recording::Outside;
 
 /// The JSON Schema of `case.yaml`.
 pub fn schema() -> serde_json::Value {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cooperage_engine::registries::{BlobOutcome, RegistryBackend, Repository};
 use cooperage_engine::{BuildRequest, CallError, RegistryPlugin, TaskRequest, credentials::Credential};
-use cooperage_solve::{Build, Error, FileKind, Image, Selection, SourceRequest, Tree};
+use cooperage_solve::{Error, ErrorKind, FileKind, Image, Selection, SourceRequest, Tree};
 use cooperage_store::{Descriptor, Digest, Platform};
 use serde_json::{Map, Value, json};
 
@@ -12,6 +12,7 @@ use crate::case::{Case, RegistryCall, RegistryCase, Role};
 use crate::edges::context_name;
 use crate::harness::{HarnessError, World};
 use crate::read::{CaseFolder, Malformed};
+use crate::reads::Reader;
 
 /// Texts of files are shown up to this size, others by their digest.
 const LARGEST: u64 = 64 << 10;
@@ -64,7 +65,7 @@ async fn task(world: &World, case: &Case) -> Result_ {
     let outputs = world.plugin.run_task(&world.context, request).await?;
     let mut seen = Map::from_iter([("outputs".to_owned(), json!(outputs.values))]);
     if let Some(tree) = outputs.tree {
-        seen.insert("files".to_owned(), files(&world.build, &tree).await.map_err(failed)?);
+        seen.insert("files".to_owned(), files(world, &tree).await.map_err(failed)?);
     }
     Ok(seen)
 }
@@ -102,7 +103,7 @@ async fn image(world: &World, image: Image) -> Result<Value, Error> {
         // Its digests are the layers', which is said below in a form that people can read.
         config.remove("rootfs");
     }
-    let files = files(&world.build, &tree).await?;
+    let files = files(world, &tree).await?;
     Ok(json!({
         "platform": platform,
         "config": config,
@@ -119,7 +120,7 @@ async fn source(world: &World, case: &Case, url: &str) -> Result_ {
     let tree = world.plugin.fetch_source(&world.context, &request, &version).await?;
     let annotations: BTreeMap<_, _> = version.annotations.into_iter().collect();
     let answer = json!({ "version": version.value, "immutable": version.immutable, "annotations": annotations });
-    let files = files(&world.build, &tree).await.map_err(failed)?;
+    let files = files(world, &tree).await.map_err(failed)?;
     Ok(Map::from_iter([("answer".to_owned(), answer), ("files".to_owned(), files)]))
 }
 
@@ -207,9 +208,12 @@ fn failed(error: Error) -> CallError {
     CallError::Failed(Box::new(error))
 }
 
-/// All files of a tree, by path.
-async fn files(build: &Build, tree: &Tree) -> Result<Value, Error> {
+/// All files of a tree, by path. While a run is recorded, only the contents that the case names are kept for it; what was
+/// not kept is left out when it is repeated.
+async fn files(world: &World, tree: &Tree) -> Result<Value, Error> {
+    let (build, reads) = (&world.build, &world.reads);
     let mut all = Map::new();
+    reads.read_for(Reader::Report);
     for (info, digest) in build.walk(tree, "/").await? {
         if info.path == "/" {
             continue;
@@ -226,8 +230,13 @@ async fn files(build: &Build, tree: &Tree) -> Result<Value, Error> {
         file.insert("owner".to_owned(), json!(format!("{}:{}", info.uid, info.gid)));
         match info.kind {
             FileKind::Regular if info.size <= LARGEST => {
-                let bytes = build.read_file(tree, &info.path, LARGEST).await?;
-                file.insert("content".to_owned(), json!(String::from_utf8_lossy(&bytes)));
+                let named = world.named.contains(&info.path) || world.script.is_some();
+                reads.read_for(if named { Reader::Judge } else { Reader::Report });
+                match build.read_file(tree, &info.path, LARGEST).await {
+                    Ok(bytes) => drop(file.insert("content".to_owned(), json!(String::from_utf8_lossy(&bytes)))),
+                    Err(error) if error.kind == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
             }
             FileKind::Regular => drop(file.insert("digest".to_owned(), json!(digest))),
             FileKind::Symlink => drop(file.insert("target".to_owned(), json!(info.link_target))),
@@ -235,5 +244,6 @@ async fn files(build: &Build, tree: &Tree) -> Result<Value, Error> {
         }
         all.insert(info.path, Value::Object(file));
     }
+    reads.read_for(Reader::Call);
     Ok(Value::Object(all))
 }

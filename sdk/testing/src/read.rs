@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::case::Case;
+use crate::case::{BaseImage, Case, RegistryAnswer, RunCase, Runs, SourceFiles};
 use crate::exchange::Exchange;
-use crate::record;
 
 /// The file that makes a folder a case.
 const FILE: &str = "case.yaml";
+/// The file with what was recorded.
+pub(crate) const RECORDING: &str = "recording.yaml";
 /// Folders are looked for no deeper than this.
 const DEPTH: usize = 4;
 
@@ -21,6 +22,8 @@ pub struct CaseFolder {
     pub path: PathBuf,
     /// What `case.yaml` says.
     pub case: Case,
+    /// What `recording.yaml` adds to it.
+    pub(crate) recording: Recording,
 }
 
 /// A case that cannot be read.
@@ -56,19 +59,14 @@ impl CaseFolder {
     pub fn read(path: &Path) -> Result<Self, Malformed> {
         let file = path.join(FILE);
         let text = std::fs::read_to_string(&file).map_err(|error| Malformed::whole(path, error.to_string()))?;
-        let mut case: Case =
-            parse(&text).map_err(|(line, column, message)| Malformed { file, line, column, message })?;
-        let file = path.join(record::FILE);
-        match std::fs::read_to_string(&file) {
-            Ok(text) => {
-                let recorded = parse::<Recording>(&text);
-                let recorded = recorded.map_err(|(line, column, message)| Malformed { file, line, column, message })?;
-                case.http.extend(recorded.http);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        let case: Case = parse(&text).map_err(|(line, column, message)| Malformed { file, line, column, message })?;
+        let file = path.join(RECORDING);
+        let recording = match std::fs::read_to_string(&file) {
+            Ok(text) => parse(&text).map_err(|(line, column, message)| Malformed { file, line, column, message })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Recording::default(),
             Err(error) => return Err(Malformed { file, line: 0, column: 0, message: error.to_string() }),
-        }
-        Ok(Self { path: path.to_owned(), case })
+        };
+        Ok(Self { path: path.to_owned(), case, recording })
     }
 
     /// The name of the folder.
@@ -78,17 +76,34 @@ impl CaseFolder {
 }
 
 /// What a recording adds to its case.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Recording {
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Recording {
     http: Vec<Exchange>,
+    images: Vec<BaseImage>,
+    sources: Vec<SourceFiles>,
+    registries: Vec<RegistryAnswer>,
+    run: Vec<RunCase>,
+}
+
+impl Recording {
+    /// Adds all of it behind what the case says itself.
+    pub(crate) fn add_to(&self, case: &mut Case) {
+        case.http.extend(self.http.iter().cloned());
+        case.images.extend(self.images.iter().cloned());
+        case.sources.extend(self.sources.iter().cloned());
+        case.registries.extend(self.registries.iter().cloned());
+        if let Runs::List(runs) = &mut case.run {
+            runs.extend(self.run.iter().cloned());
+        }
+    }
 }
 
 pub(crate) fn parse_case(text: &str) -> Result<Case, (u64, u64, String)> {
     parse(text)
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T, (u64, u64, String)> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, (u64, u64, String)> {
     serde_saphyr::from_str(text).map_err(|error| {
         let (line, column) = error.location().map_or((0, 0), |at| (at.line(), at.column()));
         let message = error.without_snippet().to_string();

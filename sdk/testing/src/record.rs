@@ -7,21 +7,15 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use cooperage_engine::http::{Client, Error, SendOptions, Transport};
-use cooperage_store::Digest;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 use wasmtime_wasi_http::WasiBody;
 
+use crate::listing::body;
 use crate::veil::Veil;
 
-/// The file in the folder of a case.
-pub(crate) const FILE: &str = "recording.yaml";
-/// Where bodies lie that are no text, or a long one.
-const BODIES: &str = "recorded";
-/// Longer texts get a file.
-const LONGEST: usize = 16 << 10;
 /// Header fields of requests that say what is asked for. Logins are not among them.
 const REQUEST: [&str; 3] = ["content-type", "range", "content-range"];
 /// Header fields of answers that mean something to a plugin; the others tell of the server and the hour.
@@ -71,20 +65,10 @@ impl Recorder {
         Self { client, veil: Mutex::new(veil), exchanges: Mutex::default() }
     }
 
-    /// Writes what was recorded into the folder of the case.
-    pub(crate) fn write(&self, folder: &Path) -> std::io::Result<()> {
-        let bodies = folder.join(BODIES);
-        match std::fs::remove_dir_all(&bodies) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    /// The exchanges, in the form of `http`. What is too long for that is written into the folder of the case.
+    pub(crate) fn exchanges(&self, folder: &Path) -> std::io::Result<Vec<Value>> {
         let mut veil = lock(&self.veil);
-        let mut all = Vec::new();
-        for exchange in lock(&self.exchanges).iter() {
-            all.push(exchange.case(&mut veil, folder)?);
-        }
-        let text = serde_saphyr::to_string(&json!({ "http": all })).map_err(std::io::Error::other)?;
-        std::fs::write(folder.join(FILE), format!("# Written by `coop plugin test --record`.\n{}\n", text.trim_end()))
+        lock(&self.exchanges).iter().map(|exchange| exchange.case(&mut veil, folder)).collect()
     }
 }
 
@@ -95,26 +79,13 @@ impl Recorded {
             request["headers"] = veil.fields(&self.request_headers);
         }
         if !self.request.is_empty() {
-            request["body"] = body(&self.request, veil, folder)?;
+            request["body"] = body(&self.request, &mut |text| veil.text(text), folder)?;
         }
         let mut response = json!({ "status": self.status, "headers": veil.fields(&self.headers) });
         if !self.is_head && !self.answer.is_empty() {
-            response["body"] = body(&without_tokens(&self.answer), veil, folder)?;
+            response["body"] = body(&without_tokens(&self.answer), &mut |text| veil.text(text), folder)?;
         }
         Ok(json!({ "request": request, "response": response }))
-    }
-}
-
-fn body(bytes: &[u8], veil: &mut Veil, folder: &Path) -> std::io::Result<Value> {
-    match std::str::from_utf8(bytes) {
-        // Carriage returns would not come back from YAML as they went in.
-        Ok(text) if text.len() <= LONGEST && !text.contains('\r') => Ok(json!(veil.text(text))),
-        _ => {
-            let name = format!("{BODIES}/{}", &Digest::of(bytes).hex()[..16]);
-            std::fs::create_dir_all(folder.join(BODIES))?;
-            std::fs::write(folder.join(&name), bytes)?;
-            Ok(json!({ "file": name }))
-        }
     }
 }
 

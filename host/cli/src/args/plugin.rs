@@ -39,7 +39,7 @@ pub(crate) struct PluginTest {
     /// Hold the plugin against the contract instead: cases that hold for everybody, and variations of its own cases
     #[arg(long, conflicts_with = "accept")]
     pub(crate) conformance: bool,
-    /// Send the HTTP requests of the cases to the network, and write what is said as their recording.yaml
+    /// Run the cases with the real world around them, and write what they meet there as their recording.yaml
     #[arg(long, conflicts_with = "conformance")]
     pub(crate) record: bool,
     /// Secret instead of the one that the cases make up, as id=NAME,src=FILE or id=NAME,env=VARIABLE; may be repeated

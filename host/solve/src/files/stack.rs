@@ -115,7 +115,20 @@ impl StackFiles {
         Ok(())
     }
 
+    /// A digest says as much as the content.
+    fn tell(&self, items: &[Item]) -> Result<(), Error> {
+        for layer in self.layers.iter().filter(|_| self.store.is_watched()) {
+            let used = items.iter().filter_map(|item| match &item.source {
+                Source::Layer { id, path } if *id == layer.id => Some(&path[..]),
+                _ => None,
+            });
+            self.store.opening(&layer.id, &used.collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
     fn add_digests(&self, items: &mut [Item]) -> Result<(), Error> {
+        self.tell(items)?;
         for layer in &self.layers {
             let mut at = Vec::new();
             let mut entries: Vec<&Entry> = Vec::new();

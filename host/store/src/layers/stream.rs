@@ -116,7 +116,10 @@ impl Layers {
             Source::None => Content::Empty,
             Source::Bytes(bytes) => Content::Bytes(bytes.clone()),
             Source::File(path) => Content::Host(path.clone()),
-            Source::Layer { id, path } => self.locate(id, &[path])?.pop().unwrap_or(Content::Empty),
+            Source::Layer { id, path } => {
+                self.opening(id, &[path])?;
+                self.locate(id, &[path])?.pop().unwrap_or(Content::Empty)
+            }
         };
         Ok(FileAt { opened: content.open(size)?, size })
     }

@@ -76,7 +76,9 @@ impl Layers {
         let path = directory.join(&unpacked.directory);
         remove_tree(&path)?;
         fs::rename(upper, &path).map_err(Error::io("moving", upper))?;
-        self.keep(id, toc, Meta { unpacked: vec![unpacked], ..Meta::default() }).map(Some)
+        let toc = self.keep(id, toc, Meta { unpacked: vec![unpacked], ..Meta::default() })?;
+        self.adopted(id, upper);
+        Ok(Some(toc))
     }
 
     /// Fills a new directory of a layer by `files` and gives it its name. The caller holds the lock.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cooperage_solve::Location;
-use cooperage_testing::{CaseFolder, Harness, HarnessError, Malformed, Report, Settings};
+use cooperage_solve::{Location, Reporter};
+use cooperage_store::Store;
+use cooperage_testing::{CaseFolder, Harness, HarnessError, Malformed, Outside, Report, Settings};
 use serde_json::json;
 
 use crate::app::{App, own_path};
@@ -34,7 +36,6 @@ pub(super) fn run(app: &App, test: &PluginTest) -> Result<(), Failure> {
         userxattr: app.privileges.userxattr,
         privileged: app.privileges.owners,
         unreleased_contract: app.config.unreleased_contract,
-        record: test.record.then(|| app.client()).transpose()?,
         secrets: secrets(app, &test.secret)?,
     };
     let harness = Harness::new(&name, component.into(), settings).map_err(failure)?;
@@ -49,7 +50,10 @@ pub(super) fn run(app: &App, test: &PluginTest) -> Result<(), Failure> {
             return Ok::<_, Failure>(reports);
         }
         for case in &cases {
-            let report = harness.run(case).await.map_err(failure)?;
+            let report = match test.record {
+                true => record(app, &harness, case).await?,
+                false => harness.run(case).await.map_err(failure)?,
+            };
             if test.accept && !report.passed() {
                 accept(case, &report)?;
             }
@@ -76,6 +80,24 @@ pub(super) fn run(app: &App, test: &PluginTest) -> Result<(), Failure> {
             .hint("where what happened is right, `--accept` writes it into the case"));
     }
     if text { output::line(&format!("{} cases passed", reports.len() - failed)) } else { Ok(()) }
+}
+
+/// Runs a case with what a build would have around it, in a store of its own: what the user's has would not be asked for.
+async fn record(app: &App, harness: &Harness, case: &CaseFolder) -> Result<Report, Failure> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Environment, format!("there is no place to record in: {error}"))
+    };
+    let directory = tempfile::tempdir().map_err(|error| wrong(&error))?;
+    let store = Store::open(directory.path()).map_err(|error| wrong(&error))?;
+    let session = app.session_in(store.clone(), Reporter::silent(), PullMode::Missing, Default::default())?;
+    let outside = Outside {
+        client: app.client()?,
+        store,
+        images: Arc::new(session.registries.clone()),
+        sources: session.plugins.clone(),
+        registries: Arc::new(session.registries.clone()),
+    };
+    harness.record(case, outside).await.map_err(failure)
 }
 
 /// All cases are read before the first one runs.
