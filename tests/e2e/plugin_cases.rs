@@ -166,6 +166,63 @@ fn a_recorded_run_is_repeated_without_the_registry() {
 }
 
 #[test]
+fn commands_are_run_where_a_case_wants_that() {
+    if !have(&[]) {
+        return;
+    }
+    let machine = Machine::new();
+    machine.base();
+    machine.write("base/context/Dockerfile", "FROM os:1\nRUN echo of $(id -u) > /made && echo done\n");
+    let case = "role: builder\ncontext: context\nimages: [{ reference: 'os:1', files: rootfs }]\nrun: real\n\
+                expect:\n  images: [{ files: { /made: \"of 0\\n\" } }]\n  log-contains: [done]\n  \
+                operations: ['[2/2] RUN echo of $(id -u) > /made && echo done']\n";
+    machine.write("base/case.yaml", case);
+    let folder = machine.text("base");
+    machine.ok(&["plugin", "test", "dockerfile", &folder]);
+    machine.write("base/case.yaml", case.replace("of 0", "of 1"));
+    let ran = machine.fails(&["plugin", "test", "dockerfile", &folder], 1);
+    assert!(ran.stdout.contains("expected \"of 1\"") && ran.stdout.contains("actual   \"of 0\""), "{}", ran.stdout);
+}
+
+#[test]
+fn a_conversation_that_goes_otherwise_is_shown() {
+    if !have(&[]) {
+        return;
+    }
+    let machine = Machine::new();
+    let text = fs::read_to_string(cases().join("ftp/download/case.yaml")).unwrap();
+    for (from, to, parts) in [
+        ("ftp.example:30000", "ftp.example:30001", &["opened   ftp.example:30000", "expected ftp.example:30001"][..]),
+        ("QUIT", "QUIET", &["the connection to ftp.example:21: turn 18", "\"QUIET\\r\\n\"", "\"QUIT\\r\\n\""]),
+        ("send: hello", "send: hallo", &["files./a.txt.content", "actual   \"hallo\""]),
+    ] {
+        let folder = case(&machine, &text.replace(from, to));
+        let ran = machine.fails(&["plugin", "test", "ftp", folder.to_str().unwrap()], 1);
+        for part in parts {
+            assert!(ran.stdout.contains(part), "{to}: {part:?} is not in:\n{}", ran.stdout);
+        }
+    }
+}
+
+#[test]
+fn registries_are_held_against_far_sides_that_lack_or_lie() {
+    if !have(&[]) {
+        return;
+    }
+    let machine = Machine::new();
+    let own = cases().join("oci");
+    let ran = machine.ok(&["plugin", "test", "--conformance", "oci", own.to_str().unwrap()]);
+    for part in [
+        "resolve: an unknown tag is not-found",
+        "blob: a blob that is absent is not-found",
+        "blob: other content than the digest says is refused",
+        "blob: passes cancelled at Http on",
+    ] {
+        assert!(ran.stdout.contains(&format!("ok       {part}")), "{part:?} is not in:\n{}", ran.stdout);
+    }
+}
+
+#[test]
 fn first_party_plugins_do_what_the_contract_demands_of_everybody() {
     if !have(&[]) {
         return;

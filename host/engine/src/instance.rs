@@ -89,7 +89,9 @@ pub(crate) fn store(engine: &Engine, context: &CallContext, setup: Setup<'_>) ->
     let scopes = context.grants.scopes();
     let registry = setup.registry.as_ref().map(|(host, _)| host.as_str());
     let tcp = scopes.tcp.rules(&named, registry);
-    let sockets = Sockets::new(setup.plugin.clone(), tcp.clone(), setup.log.clone());
+    // Where something stands in for the network, only connections of the contract lead to it.
+    let open = if config.http.settings().transport.is_none() { tcp.clone() } else { Vec::new() };
+    let sockets = Sockets::new(setup.plugin.clone(), open, setup.log.clone());
     let hooks = Hooks::new(config.http.clone(), http_grants(engine, context, &setup, &named));
     let wasi = wasi((context, &config.stand_ins), &setup, &sockets, &limits)?;
     let mut http = WasiHttpCtx::new();

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::exchange::Exchange;
 use crate::fault::Fault;
+use crate::tcp::Conversation;
 
 /// One case: what the plugin is asked, what it finds around it, and what is to come of it.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -19,7 +20,7 @@ pub struct Case {
     pub role: Option<Role>,
     /// Parameters, as `with:` of a step has them.
     pub with: Map<String, Value>,
-    /// What the plugin is allowed, as in a flow file; by default what it asks for. TCP is never allowed.
+    /// What the plugin is allowed, as in a flow file; by default what it asks for.
     pub allow: Option<Map<String, Value>>,
     /// Secrets by name. They are made up for the case: never write a real one here.
     pub secrets: BTreeMap<String, String>,
@@ -46,6 +47,8 @@ pub struct Case {
     pub registries: Vec<RegistryAnswer>,
     /// The HTTP exchanges that take place. Each is used once, by the first request that fits it.
     pub http: Vec<Exchange>,
+    /// The TCP connections that the plugin opens with `connections`, each used once; those to one place in their order.
+    pub tcp: Vec<Conversation>,
     /// What commands do instead of being run, or `real` to run them in the sandbox.
     pub run: Runs,
     /// The time that the plugin sees, in RFC 3339; by default 2026-01-01T00:00:00Z.
@@ -294,6 +297,8 @@ pub struct Expect {
     pub files: Option<Map<String, Value>>,
     /// Builder: a map per image, with `platform`, `config`, `annotations`, `layers` and `files`.
     pub images: Option<Vec<Map<String, Value>>>,
+    /// Builder: the operations that the images need, by the names that `coop explain` shows, in any order.
+    pub operations: Option<Vec<String>>,
     /// Builder: how well it fits. Source: the version. Registry: what the function answers.
     pub answer: Option<Value>,
     /// The call fails so.

@@ -1,6 +1,8 @@
 //! What the contract demands of every plugin: cases per role that need to know nothing of it, and checks that are made of
 //! the author's own cases, which know what to feed it.
 
+mod registry;
+
 use std::path::Path;
 
 use crate::case::Role;
@@ -16,12 +18,17 @@ const CASES: [(&str, &str, &str); 4] = [
     ("source", "unknown-parameter", include_str!("../conformance/source/unknown-parameter.yaml")),
 ];
 
-/// Errors of the host that a plugin has to pass on with their kind.
-const PASSED_ON: [(Place, Kind, &str); 4] = [
+/// Errors of the host that a plugin has to pass on with their kind; a call that is cancelled ends as that.
+const PASSED_ON: [(Place, Kind, &str); 9] = [
     (Place::Images, Kind::Unavailable, "unavailable"),
     (Place::Sources, Kind::Unavailable, "unavailable"),
     (Place::Registries, Kind::Unavailable, "unavailable"),
     (Place::Secrets, Kind::Denied, "denied"),
+    (Place::Http, Kind::Cancelled, "cancelled"),
+    (Place::Images, Kind::Cancelled, "cancelled"),
+    (Place::Sources, Kind::Cancelled, "cancelled"),
+    (Place::Registries, Kind::Cancelled, "cancelled"),
+    (Place::Run, Kind::Cancelled, "cancelled"),
 ];
 
 impl Harness {
@@ -53,6 +60,12 @@ impl Harness {
         }
         for folder in cases.iter().filter(|folder| folder.case.expect.error.is_none()) {
             self.vary(folder, &mut reports).await?;
+            for variation in registry::variations(folder) {
+                let report = self.run(&variation.folder).await?;
+                let failures = variation.judge(&report.actual);
+                let name = format!("{}: {}", folder.name(), variation.name);
+                reports.push(Report { log: report.log, ..Report::of(&name, failures) });
+            }
         }
         Ok(reports)
     }
@@ -73,8 +86,9 @@ impl Harness {
                 continue;
             }
             let actual = report.actual.pointer("/error/kind").and_then(|kind| kind.as_str()).unwrap_or("none");
+            let overstayed = report.failures.iter().filter(|failure| failure.contains("goes on after"));
             let failures = match actual == word {
-                true => Vec::new(),
+                true => overstayed.cloned().collect(),
                 false => vec![format!("the host's error {word} at {at:?} becomes {actual}")],
             };
             let name = format!("{}: passes {word} at {at:?} on", folder.name());

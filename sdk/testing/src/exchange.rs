@@ -1,8 +1,10 @@
 //! HTTP as a case has it: exchanges instead of a network. Requests come here after the engine has checked the grants.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -19,6 +21,7 @@ use wasmtime_wasi_http::WasiBody;
 use crate::compare::shown;
 use crate::fault::{Failure, Faults, Kind, Place};
 use crate::problems::Problems;
+use crate::tcp::{Conversation, Conversations};
 use crate::veil::Veil;
 
 /// A request that the plugin makes, and the answer that it gets.
@@ -163,6 +166,7 @@ pub(crate) struct Script {
     faults: Faults,
     problems: Problems,
     veil: Veil,
+    conversations: Conversations,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -175,15 +179,21 @@ impl Script {
         exchanges: &[Exchange],
         folder: &Path,
         veil: Veil,
-        (faults, problems): (Faults, Problems),
+        (faults, problems, tcp): (Faults, Problems, &[Conversation]),
     ) -> Result<Self, String> {
+        let conversations = Conversations::new(tcp, folder, problems.clone())?;
         let ready = exchanges.iter().map(|exchange| Ready::new(exchange, folder)).collect::<Result<_, _>>()?;
-        Ok(Self { exchanges: Mutex::new(ready), log: Mutex::default(), faults, problems, veil })
+        Ok(Self { exchanges: Mutex::new(ready), log: Mutex::default(), faults, problems, veil, conversations })
     }
 
     /// The requests so far.
     pub(crate) fn requests(&self) -> Vec<Value> {
         lock(&self.log).clone()
+    }
+
+    /// Waits for what is still said on connections; what is wrong with them becomes a problem.
+    pub(crate) async fn hang_up(&self) {
+        self.conversations.finish().await;
     }
 
     /// Exchanges that were to take place and did not.
@@ -317,6 +327,8 @@ impl Transport for Script {
                 return Err(Error::ReadTimeout { peer, after });
             }
             Some(Failure::Kind(Kind::Denied)) => return Err(Error::Denied("the case refuses the request".to_owned())),
+            // Nothing is heard any more; the engine gives the plugin up after its grace.
+            Some(Failure::Kind(Kind::Cancelled)) => return std::future::pending().await,
             Some(Failure::Kind(_)) => {
                 return Err(Error::Connect { peer, source: std::io::ErrorKind::ConnectionRefused.into() });
             }
@@ -340,6 +352,24 @@ impl Transport for Script {
             answer.body = Bytes::new();
         }
         Ok(respond(answer, cut))
+    }
+
+    async fn lead(&self, authority: &str) -> Result<SocketAddr, Error> {
+        let peer = authority.to_owned();
+        match self.faults.next(Place::Tcp) {
+            Some(Failure::Kind(Kind::Timeout)) => return Err(Error::ConnectTimeout { peer, after: Duration::ZERO }),
+            Some(Failure::Kind(Kind::Denied)) => return Err(Error::Denied(format!("the case refuses {authority}"))),
+            Some(_) => return Err(Error::Connect { peer, source: std::io::ErrorKind::ConnectionRefused.into() }),
+            None => {}
+        }
+        match self.conversations.begin(authority).await {
+            Ok(Ok(address)) => Ok(address),
+            Ok(Err(problem)) => {
+                self.problems.add(problem);
+                Err(Error::Denied(format!("{authority}: the case has no such connection")))
+            }
+            Err(source) => Err(Error::Connect { peer, source }),
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Faults that a case asks for: which call of the host fails, and how.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use cooperage_engine::Gate;
-use cooperage_solve::{Error, ErrorKind};
+use cooperage_solve::{Cancel, Error, ErrorKind};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -26,6 +27,8 @@ pub struct Fault {
 pub enum Place {
     /// HTTP requests.
     Http,
+    /// TCP connections that are opened.
+    Tcp,
     /// Images that are built on.
     Images,
     /// The layers of such images.
@@ -83,6 +86,9 @@ pub enum Kind {
     Limit,
     /// A defect.
     Internal,
+    /// The user cancels the call meanwhile. Conformance asks for it; a case cannot.
+    #[serde(skip)]
+    Cancelled,
 }
 
 impl Kind {
@@ -96,6 +102,7 @@ impl Kind {
             Self::Conflict => ErrorKind::Conflict,
             Self::Limit => ErrorKind::Limit,
             Self::Internal => ErrorKind::Internal,
+            Self::Cancelled => ErrorKind::Cancelled,
         };
         Error::new(kind, format!("the case wants a fault at {at}"))
     }
@@ -106,11 +113,24 @@ impl Kind {
 pub(crate) struct Faults {
     faults: Arc<[Fault]>,
     calls: Arc<Mutex<BTreeMap<Place, u32>>>,
+    /// What stops the call, and since when it is stopped.
+    cancel: Arc<OnceLock<Cancel>>,
+    cancelled: Arc<OnceLock<Instant>>,
 }
 
 impl Faults {
     pub(crate) fn new(faults: &[Fault]) -> Self {
-        Self { faults: faults.into(), calls: Arc::default() }
+        Self { faults: faults.into(), calls: Arc::default(), cancel: Arc::default(), cancelled: Arc::default() }
+    }
+
+    /// Stops the call when a fault wants that.
+    pub(crate) fn cancel_by(&self, cancel: Cancel) {
+        let _ = self.cancel.set(cancel);
+    }
+
+    /// How long ago the call was cancelled.
+    pub(crate) fn since_cancelled(&self) -> Option<Duration> {
+        self.cancelled.get().map(Instant::elapsed)
     }
 
     /// Counts one call, and tells whether it fails.
@@ -119,7 +139,12 @@ impl Faults {
         let number = calls.entry(at).or_default();
         *number += 1;
         let due = |fault: &&Fault| fault.at == at && fault.nth.is_none_or(|nth| nth == *number);
-        self.faults.iter().find(due).map(|fault| fault.error.clone())
+        let fault = self.faults.iter().find(due).map(|fault| fault.error.clone());
+        if let (Some(Failure::Kind(Kind::Cancelled)), Some(cancel)) = (&fault, self.cancel.get()) {
+            let _ = self.cancelled.set(Instant::now());
+            cancel.cancel();
+        }
+        fault
     }
 
     /// The same for places where only errors make sense; `Malformed` cases never get here.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cooperage_engine::grants::{Scopes, TcpScope};
+use cooperage_engine::grants::Scopes;
 use cooperage_engine::http::{Client, Settings as HttpSettings, Transport};
 use cooperage_engine::{CallContext, CompileLimits, Config, Engine, Gate, Limits, Plugin, StandIns, Trust, Wasm};
 use cooperage_solve::{Build, BuildOptions, CacheMode, Cancel, Error, Network, Reporter, Secrets, SourceProvider};
@@ -23,7 +23,7 @@ use crate::problems::Problems;
 use crate::read::{CaseFolder, Malformed};
 use crate::reads::{Reader, Reads};
 use crate::recording::{Outside, Recording};
-use crate::surroundings::{Edge, allowed, contexts, named, services, time};
+use crate::surroundings::{Edge, allowed, contexts, named, overstayed, services, time};
 use crate::veil::Veil;
 
 /// The time that plugins see if a case says nothing.
@@ -178,6 +178,9 @@ impl Harness {
         let result = crate::perform::perform(&world, folder).await?;
         let seen = Seen { result, log: heard.text() };
         let actual = outcome::actual(&world, &folder.case, &seen);
+        if let Some(script) = &world.script {
+            script.hang_up().await;
+        }
         let mut failures = problems.take();
         failures.extend(outcome::judge(&folder.case.expect, &actual, &seen.log));
         failures.extend(world.script.iter().flat_map(|script| script.unused()));
@@ -186,6 +189,7 @@ impl Harness {
             recording.write(&folder.path, &reads).map_err(machine)?;
         }
         failures.extend(faults.unmet());
+        failures.extend(overstayed(faults.since_cancelled(), &folder.case));
         Ok(Report { name: folder.name(), failures, log: seen.log, actual, duration: started.elapsed() })
     }
 
@@ -205,7 +209,7 @@ impl Harness {
         if let Some(outside) = outside {
             return Ok(Edge::Network(Arc::new(Recording::new(outside, veil))));
         }
-        let script = Script::new(&case.http, &folder.path, veil, (faults.clone(), problems.clone()));
+        let script = Script::new(&case.http, &folder.path, veil, (faults.clone(), problems.clone(), &case.tcp));
         Ok(Edge::Script(Arc::new(script.map_err(|message| Malformed::whole(&folder.path, message))?)))
     }
 
@@ -225,6 +229,8 @@ impl Harness {
             None => Store::open(&root.join("store")).map_err(machine)?,
         };
         store.layers().watched_by(reads.clone());
+        let cancel = Cancel::new().map_err(machine)?;
+        faults.cancel_by(cancel.clone());
         let contexts = contexts(folder)?;
         let reporter = Reporter::new(heard.clone());
         let secrets = case.secrets.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
@@ -245,7 +251,7 @@ impl Harness {
             cache: CacheMode::Use,
             parallel: 2,
             reporter: Reporter::silent(),
-            cancel: Cancel::new().map_err(machine)?,
+            cancel,
         };
         let known = (&*folder.path, &**reads, recording.clone());
         let images = Images::make(&Build::new(options.clone()), &case.images, faults.clone(), known).await;
@@ -290,7 +296,7 @@ impl Harness {
         let time = time(clock).map_err(HarnessError::Machine)?;
         let cache_dir = root.join(format!("asked-{seed}"));
         let (faults, problems) = (Faults::new(&[]), Problems::default());
-        let script = Script::new(&[], root, Veil::default(), (faults.clone(), problems));
+        let script = Script::new(&[], root, Veil::default(), (faults.clone(), problems, &[]));
         let transport: Arc<dyn Transport> = Arc::new(script.map_err(HarnessError::Machine)?);
         let stand_ins = StandIns { time: Some(time), seed: Some(seed), gate: None };
         self.load_in(self.config(cache_dir, root, transport, stand_ins)?).await
@@ -304,8 +310,6 @@ impl Harness {
         stand_ins: StandIns,
     ) -> Result<Config, HarnessError> {
         let http = HttpSettings { transport: Some(transport), ..HttpSettings::default() };
-        let mut policy = Scopes::everything();
-        policy.tcp = TcpScope::default();
         Ok(Config {
             cache_dir,
             state_dir: root.join("state"),
@@ -313,7 +317,7 @@ impl Harness {
             limits: Limits::default(),
             compile: CompileLimits::default(),
             services: BTreeMap::new(),
-            policy,
+            policy: Scopes::everything(),
             http: Client::new(http).map_err(machine)?,
             stand_ins,
             unreleased_contract: self.settings.unreleased_contract,

@@ -21,6 +21,7 @@ mod reads;
 mod record;
 mod recording;
 mod surroundings;
+mod tcp;
 mod veil;
 
 pub use accept::accept;

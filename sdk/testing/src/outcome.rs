@@ -23,6 +23,12 @@ pub(crate) fn actual(world: &World, case: &Case, seen: &Seen) -> Value {
     };
     all.insert("http".to_owned(), Value::Array(world.script.iter().flat_map(|script| script.requests()).collect()));
     all.insert("runs".to_owned(), Value::Array(world.commands.commands()));
+    if !world.build.record().steps.is_empty() {
+        // Side by side they end in any order.
+        let mut names: Vec<String> = world.build.record().steps.into_iter().map(|step| step.name).collect();
+        names.sort();
+        all.insert("operations".to_owned(), json!(names));
+    }
     all.insert("pushed".to_owned(), Value::Array(world.pushes.pushed()));
     let expected = case.expect.state.iter().flat_map(Map::keys);
     let mut state = Map::new();
@@ -118,6 +124,12 @@ fn wanted(expect: &Expect) -> Vec<(String, Value)> {
     add("outputs", expect.outputs.as_ref().map(|map| json!(map)));
     add("files", expect.files.as_ref().map(files));
     add("images", expect.images.as_ref().map(|images| Value::Array(images.iter().map(image).collect())));
+    let sorted = |names: &Vec<String>| {
+        let mut names = names.clone();
+        names.sort();
+        json!(names)
+    };
+    add("operations", expect.operations.as_ref().map(sorted));
     add("answer", expect.answer.clone());
     add("http", expect.http.as_ref().map(|list| json!(list)));
     add("runs", expect.runs.as_ref().map(|list| json!(list)));

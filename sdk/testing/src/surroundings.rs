@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cooperage_engine::Plugin;
 use cooperage_engine::grants::Scopes;
 use cooperage_engine::http::Transport;
+use cooperage_engine::{Limits, Plugin};
 use cooperage_solve::Context;
 
 use crate::case::{Case, Expect, SourceFiles};
 use crate::edges::context_name;
 use crate::exchange::Script;
+use crate::fault::Place;
 use crate::read::{CaseFolder, Malformed};
 use crate::recording::Recording;
 
@@ -48,6 +49,14 @@ impl Edge {
 pub(crate) fn named(expect: &Expect) -> BTreeSet<String> {
     let images = expect.images.iter().flatten().filter_map(|image| image.get("files")?.as_object());
     images.chain(&expect.files).flat_map(|files| files.keys().cloned()).collect()
+}
+
+/// What is wrong if a call went on after it was cancelled and told so. Where a request stays without an answer, only the
+/// engine can end it.
+pub(crate) fn overstayed(since: Option<Duration>, case: &Case) -> Option<String> {
+    let told = case.faults.iter().any(|fault| fault.at != Place::Http);
+    let late = since.is_some_and(|since| told && since >= Limits::default().grace);
+    late.then(|| "the plugin goes on after it was told that the call is cancelled, and is ended by force".to_owned())
 }
 
 /// Names of services that a plugin asks for.

@@ -25,9 +25,11 @@ impl Client {
         limit: Duration,
     ) -> Result<(TcpStream, IpAddr), Error> {
         let origin = Origin { https: false, host: host.to_owned(), port };
-        self.settings().only_network(&origin)?;
         let late = || Error::ConnectTimeout { peer: origin.authority(), after: limit };
         let connecting = async {
+            if let Some(transport) = &self.settings().transport {
+                return race(vec![transport.lead(&format!("{host}:{port}")).await?], &origin.authority()).await;
+            }
             let addresses = self.connector().look_up(host, port).await?;
             race(admitted(addresses, &origin, reach)?, &origin.authority()).await
         };

@@ -1,5 +1,7 @@
-//! What carries a request once it is allowed: the network, or what a test puts in its place. Knows no grant; whatever
+//! What carries a request or a connection once it is allowed: the network, or what a test puts in its place. Knows no grant; whatever
 //! comes here was checked.
+
+use std::net::SocketAddr;
 
 use ::http::{Request, Response};
 use async_trait::async_trait;
@@ -15,6 +17,14 @@ use super::{Error, Settings};
 pub trait Transport: Send + Sync {
     /// Sends one request and gives the answer once its head is there.
     async fn carry(&self, request: Request<WasiBody>, options: &SendOptions) -> Result<Response<WasiBody>, Error>;
+
+    /// Where a connection for another protocol goes instead of to `HOST:PORT`; by default nowhere.
+    ///
+    /// # Errors
+    /// What the guest is told instead.
+    async fn lead(&self, authority: &str) -> Result<SocketAddr, Error> {
+        Err(Error::Denied(format!("{authority}: this host has no network, only the HTTP exchanges it was given")))
+    }
 }
 
 #[async_trait]

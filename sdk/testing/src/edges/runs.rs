@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::case::RunCase;
 use crate::compare::shown;
-use crate::fault::{Failure, Faults, Place};
+use crate::fault::{Failure, Faults, Kind, Place};
 use crate::harness::Processes as Processes_;
 use crate::listing;
 use crate::problems::Problems;
@@ -119,8 +119,10 @@ fn logged(spec: &Spec) -> Value {
 impl Processes for Commands {
     fn run(&self, spec: &Spec, output: &mut dyn FnMut(&[u8]), cancel: &Cancel) -> Result<Exit, ProcessError> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).push(logged(spec));
-        if let Some(Failure::Kind(_)) = self.faults.next(Place::Run) {
-            return Err(ProcessError::Setup("the case wants a fault at run".to_owned()));
+        match self.faults.next(Place::Run) {
+            Some(Failure::Kind(Kind::Cancelled)) => return Ok(Exit::Cancelled),
+            Some(_) => return Err(ProcessError::Setup("the case wants a fault at run".to_owned())),
+            None => {}
         }
         if let Some(real) = &self.real {
             return real.run(spec, output, cancel);
