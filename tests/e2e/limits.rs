@@ -228,3 +228,58 @@ fn what_a_plugin_keeps_is_bounded_by_every_side() {
         says.iter().for_each(|text| assert!(words.contains(text), "{allow} {policy}: {text:?} is not in {words}"));
     }
 }
+
+#[test]
+fn compiling_is_limited_by_the_flow_file_and_the_policy() {
+    let machine = Machine::new().with_own_cache();
+    for (limits, policy, code, says) in [
+        (", limits: { component: 1KiB }", "{}", 2, &["more than the limit of 1024", "limits: { component: 1MiB }"][..]),
+        (
+            ", limits: { compile_memory: 64MiB }",
+            "{}",
+            2,
+            &["killed the compiler", "limits: { compile_memory: 128MiB }"],
+        ),
+        ("", "limits: { component: 1KiB }", 2, &["more than the limit of 1024"]),
+        (
+            ", limits: { component: 128MiB }",
+            "limits: { component: 100MiB }",
+            3,
+            &["`component: 128MiB`", "policy.yaml"],
+        ),
+        (", limits: { component: 128MiB, compile_time: 9m }", "limits: { compile_time: 9m }", 0, &[]),
+    ] {
+        let words = words(&run(&machine, &flow(limits, "do: nothing"), Some(policy), code));
+        says.iter().for_each(|text| assert!(words.contains(text), "{limits} {policy}: {text:?} is not in {words}"));
+    }
+}
+
+/// What is asked for, what the flow file allows, and what the policy makes of it, without running anything.
+#[test]
+fn a_look_at_a_plugin_shows_what_holds_for_it_here() {
+    let machine = Machine::new();
+    let limits = ", limits: { memory: 1GiB, handles: 500 }";
+    machine.write("cooperage.yaml", flow(limits, "do: nothing").replace("state: true", "state: { entries: 0 }"));
+    machine.policy("allow: { run: { network: none }, secrets: [OTHER] }\nlimits: { memory: 1GiB, cpu: 1m }\n");
+    let seen = machine.ok(&["plugin", "inspect", "guest", "--output", "json"]).json();
+    let grant = |class: &str| {
+        let grants = seen["holds"]["grants"].as_array().unwrap();
+        grants.iter().find(|grant| grant["class"] == class).unwrap()
+    };
+    let run = grant("run");
+    assert_eq!((&run["asked"], &run["allowed"], &run["granted"]), (&true.into(), &true.into(), &true.into()));
+    assert_eq!(run["capped"], serde_json::json!({ "network": "none" }));
+    assert!(grant("secrets")["refused"].as_str().unwrap().contains("`allow.secrets` in"));
+    assert_eq!((&grant("state")["missing"], &grant("state")["refused"]), (&true.into(), &serde_json::Value::Null));
+    assert_eq!((&seen["limits"]["handles"], &seen["limits"]["memory"]), (&500.into(), &(1u64 << 30).into()));
+    assert_eq!(seen["holds"]["capped"], serde_json::json!(["cpu", "memory"]));
+    machine.ok(&["plugin", "inspect", "guest"]).says(&[
+        r#"run: asked true, allowed true, capped {"network":"none"} by"#,
+        "secrets: asked",
+        "not granted",
+        "handles: 500",
+        "cpu: 1m, capped by",
+    ]);
+    let bundled = machine.ok(&["plugin", "inspect", "dockerfile"]);
+    bundled.says(&["run: asked true, allowed all that it asks for, capped"]);
+}

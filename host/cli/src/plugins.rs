@@ -116,7 +116,7 @@ impl Plugins {
             state_dir: cache.join("state"),
             helper: Some(own_path()?),
             limits: LimitSettings::default().apply(Limits::default(), &most),
-            compile: CompileLimits::default(),
+            compile: LimitSettings::default().compiling(CompileLimits::default(), &most),
             services: services(app),
             policy: app.policy.scopes(&app.policy_path)?,
             unreleased_contract: app.config.unreleased_contract,
@@ -211,12 +211,16 @@ impl Plugins {
             Some(plugin) => plugin,
             None => {
                 let bytes = self.component(artifact).await?;
+                let limits = self.compiling_limits(reference)?;
                 let compiling = self.compiling(reference, bytes.len());
-                let loaded = engine.load(reference, Wasm::Known { bytes, digest }, trust).await;
+                let loaded = engine.load_within(reference, Wasm::Known { bytes, digest }, trust, &limits).await;
                 if let Some(compiling) = compiling {
                     compiling.end(&loaded);
                 }
-                loaded.map_err(|error| load_failure(reference, error))?
+                loaded.map_err(|error| match error.raising(reference, &limits) {
+                    Some(hint) => load_failure(reference, error).hint(hint),
+                    None => load_failure(reference, error),
+                })?
             }
         };
         if let Some((lock, config)) = self.locked(reference) {
@@ -232,7 +236,8 @@ impl Plugins {
 
     /// The same for callers that have their own words for what is wrong with the bytes.
     pub(crate) async fn try_load(&self, name: &str, bytes: &[u8]) -> Result<Result<Plugin, LoadError>, Failure> {
-        Ok(self.engine()?.load(name, Wasm::Bytes(bytes.into()), Trust::Stranger).await)
+        let limits = self.compiling_limits(name)?;
+        Ok(self.engine()?.load_within(name, Wasm::Bytes(bytes.into()), Trust::Stranger, &limits).await)
     }
 
     /// A plugin ready to be called: refused if it asks for more than it was granted.

@@ -5,7 +5,7 @@ mod settings;
 use std::time::Duration;
 
 pub use settings::{Amount, LimitError, LimitSettings, TooMuch};
-pub(crate) use settings::{doubled, size};
+pub(crate) use settings::{doubled, doubled_compiling, size};
 
 /// Limits of one call. Sizes are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,13 +14,14 @@ use wasmtime::component::{Component, InstancePre};
 use crate::bindings::registry::RegistryPluginPre;
 use crate::bindings::source::SourcePluginPre;
 use crate::bindings::task::TaskPluginPre;
-use crate::call::CallError;
+use crate::call::{CallError, raising};
 use crate::compile::child::{CompileError, in_child, precompile};
 use crate::compile::outline::{OutlineError, outline};
 use crate::contract::{self, BuilderCalls, ContractVersion};
-use crate::engine::Engine;
+use crate::engine::{CompileLimits, Engine};
 use crate::grants::{Request, Scopes, Ungranted};
 use crate::instance::State;
+use crate::limits::{Amount, doubled_compiling};
 use crate::link::{self, Misfit, Roles};
 use crate::outside::Outside;
 use crate::parameters::Schema;
@@ -120,6 +121,21 @@ pub enum LoadError {
     Describe(Box<CallError>),
 }
 
+impl LoadError {
+    /// Where it is a limit of compiling that keeps a plugin out: what to write to raise it.
+    pub fn raising(&self, plugin: &str, limits: &CompileLimits) -> Option<String> {
+        let setting = match self {
+            Self::Outline(OutlineError::TooLarge { size, .. }) => {
+                let enough = Amount::Size(size.div_ceil(1 << 20) << 20);
+                format!("component: {enough}")
+            }
+            Self::Compile(CompileError::Exceeded { setting, .. }) => doubled_compiling(limits, (*setting)?)?,
+            _ => return None,
+        };
+        Some(raising(plugin, &setting))
+    }
+}
+
 /// A loaded plugin. Cloning is cheap; calls are independent.
 #[derive(Clone)]
 pub struct Plugin(Arc<Inner>);
@@ -158,13 +174,27 @@ impl Engine {
     /// When it is no component, cannot be compiled within the limits, does not fit this host or describes itself
     /// wrongly; each says what to do.
     pub async fn load(&self, name: &str, wasm: Wasm, trust: Trust) -> Result<Plugin, LoadError> {
+        self.load_within(name, wasm, trust, &self.0.config.compile).await
+    }
+
+    /// The same with other limits for compiling it than the engine's.
+    ///
+    /// # Errors
+    /// As of [`load`](Self::load).
+    pub async fn load_within(
+        &self,
+        name: &str,
+        wasm: Wasm,
+        trust: Trust,
+        limits: &CompileLimits,
+    ) -> Result<Plugin, LoadError> {
         let digest = match &wasm {
             Wasm::Bytes(bytes) => Digest::of(bytes),
             Wasm::Known { digest, .. } | Wasm::File { digest, .. } => *digest,
         };
         let component = match self.0.code.load(&digest, &self.0.wasmtime) {
             Some(component) => component,
-            None => self.compile(&digest, wasm, trust).await?,
+            None => self.compile(&digest, wasm, trust, limits).await?,
         };
         self.finish(name, digest, component).await
     }
@@ -201,9 +231,15 @@ impl Engine {
         Ok(Plugin(Arc::new(Inner { engine, name, digest, description, advice, contract, roles, pre, schemas })))
     }
 
-    async fn compile(&self, digest: &Digest, wasm: Wasm, trust: Trust) -> Result<Component, LoadError> {
-        let bytes = read(wasm, self.0.config.compile.component).await?;
-        let outline = outline(&bytes, self.0.config.compile.component)?;
+    async fn compile(
+        &self,
+        digest: &Digest,
+        wasm: Wasm,
+        trust: Trust,
+        limits: &CompileLimits,
+    ) -> Result<Component, LoadError> {
+        let bytes = read(wasm, limits.component).await?;
+        let outline = outline(&bytes, limits.component)?;
         // What imports something of a later generation may not even compile here, with words that help nobody.
         if !link::imports(&outline.outside).is_empty() {
             link::fits(&outline.outside, self.0.config.unreleased_contract).map_err(LoadError::Link)?;
@@ -217,13 +253,13 @@ impl Engine {
         let compiled = match (&self.0.config.helper, trust) {
             (Some(helper), Trust::Stranger) => {
                 let files = (self.0.code.temporary(), self.0.code.temporary());
-                in_child(helper, &bytes, files, &self.0.config.compile).await?
+                in_child(helper, &bytes, files, limits).await?
             }
             _ => {
                 let engine = self.0.wasmtime.clone();
                 let compiled = tokio::task::spawn_blocking(move || precompile(&engine, &bytes)).await;
-                let compiled =
-                    compiled.map_err(|_| CompileError::Exceeded { how: "made the compiler crash".to_owned() })?;
+                let compiled = compiled
+                    .map_err(|_| CompileError::Exceeded { how: "made the compiler crash".to_owned(), setting: None })?;
                 compiled.map_err(CompileError::Refused)?
             }
         };

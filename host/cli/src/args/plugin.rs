@@ -99,8 +99,10 @@ pub(crate) enum Plugin {
     },
     /// Show what a plugin is, asks for and takes, and whether this host can run it, without running it
     Inspect {
-        /// Bundled name, file or reference
+        /// Name in the flow file or the configuration, bundled name, file or reference
         plugin: String,
+        #[command(flatten)]
+        file: FlowFile,
         #[command(flatten)]
         listing: Listing,
     },

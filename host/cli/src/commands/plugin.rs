@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod declared;
 mod edit;
+mod holding;
 mod inspect;
 mod list;
 mod look;
@@ -32,7 +33,7 @@ pub(crate) fn run(app: &App, command: &Plugin) -> Result<(), Failure> {
             check::check(app, plugin, &check::Wanted { hosts: host, strict: *strict }, listing)
         }
         Plugin::Ls { file, listing } => list::list(app, file, listing),
-        Plugin::Inspect { plugin, listing } => inspect::inspect(app, plugin, listing),
+        Plugin::Inspect { plugin, file, listing } => inspect::inspect(app, plugin, file, listing),
         Plugin::Add { name, from, grant, allow, file } => declared::add(app, (name, from), *grant, allow, &file.file),
         Plugin::Update { name, force, file } => declared::update(app, name, *force, &file.file),
         Plugin::Rm { name, file } => declared::remove(name, &file.file),

@@ -2,7 +2,8 @@
 
 use cooperage_engine::artifact::PluginReference;
 use cooperage_engine::grants::Scopes;
-use cooperage_engine::{LimitSettings, Limits};
+use cooperage_engine::{CompileLimits, LimitSettings, Limits};
+use serde_json::{Map, Value};
 
 use super::Plugins;
 use crate::config::PluginConfig;
@@ -10,31 +11,44 @@ use crate::error::{Exit, Failure};
 
 impl Plugins {
     /// What the user allows a plugin: bundled ones what they ask for, others what is written down.
-    pub(super) fn allowed(&self, reference: &str) -> Result<Scopes, Failure> {
-        if let Some(plugin) = self.named.get(reference) {
-            // One that is declared only for the sake of its limits is what it is without a word.
-            let bundled = matches!(plugin.from.parse(), Ok(PluginReference::Bundled(_)));
-            return if bundled && plugin.allow.is_empty() {
-                Ok(Scopes::everything())
-            } else {
-                scopes(reference, plugin)
-            };
-        }
-        match reference.parse() {
-            Ok(PluginReference::Bundled(_)) => Ok(Scopes::everything()),
-            _ => Ok(Scopes::default()),
+    pub(crate) fn allowed(&self, reference: &str) -> Result<Scopes, Failure> {
+        match (self.allowed_in_words(reference), self.named.get(reference)) {
+            (None, _) => Ok(Scopes::everything()),
+            (Some(_), Some(plugin)) => scopes(reference, plugin),
+            (Some(_), None) => Ok(Scopes::default()),
         }
     }
 
     /// What one call of a plugin may use up: what is written down, as far as the policy of the host permits it.
-    pub(super) fn limits(&self, reference: &str) -> Result<Limits, Failure> {
+    pub(crate) fn limits(&self, reference: &str) -> Result<Limits, Failure> {
+        Ok(self.set(reference)?.apply(Limits::default(), &self.most.0))
+    }
+
+    /// What compiling a plugin may use up.
+    pub(crate) fn compiling_limits(&self, reference: &str) -> Result<CompileLimits, Failure> {
+        Ok(self.set(reference)?.compiling(CompileLimits::default(), &self.most.0))
+    }
+
+    /// What is written down that a plugin is allowed; none if whatever it asks for is allowed without a word, as it is of
+    /// bundled plugins, also of one that is declared only for the sake of its limits.
+    pub(crate) fn allowed_in_words(&self, reference: &str) -> Option<Map<String, Value>> {
+        let bundled = |from: &str| matches!(from.parse(), Ok(PluginReference::Bundled(_)));
+        match self.named.get(reference) {
+            Some(plugin) if bundled(&plugin.from) && plugin.allow.is_empty() => None,
+            Some(plugin) => Some(plugin.allow.clone()),
+            None => (!bundled(reference)).then(Map::new),
+        }
+    }
+
+    /// The limits that are written down for a plugin; refused if they are more than the policy permits.
+    fn set(&self, reference: &str) -> Result<LimitSettings, Failure> {
         let (most, policy) = &self.most;
         let map = self.named.get(reference).map(|plugin| plugin.limits.clone().into_iter().collect());
         let set = LimitSettings::parse(&map.unwrap_or_default())
             .map_err(|error| Failure::usage(format!("the limits of the plugin {reference} cannot be read: {error}")))?;
         let beyond = set.beyond(most);
         if beyond.is_empty() {
-            return Ok(set.apply(Limits::default(), most));
+            return Ok(set);
         }
         let message = format!("the limits of the plugin {reference} are more than the policy of this host permits");
         let failure = Failure::new(Exit::Refused, message);

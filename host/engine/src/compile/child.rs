@@ -25,6 +25,8 @@ pub enum CompileError {
     Exceeded {
         /// What happened.
         how: String,
+        /// The limit that it ran into, by the name that raises it, if that is known.
+        setting: Option<&'static str>,
     },
     /// This machine's fault.
     #[error("cannot compile: {0}")]
@@ -106,7 +108,8 @@ pub(crate) async fn in_child(
         Ok(status) => status.map_err(machine)?,
         Err(_) => {
             let _ = child.kill().await;
-            return Err(CompileError::Exceeded { how: format!("takes longer than {:?}", limits.time) });
+            let how = format!("takes longer than {}", humantime::format_duration(limits.time));
+            return Err(CompileError::Exceeded { how, setting: Some("compile_time") });
         }
     };
     match status.code() {
@@ -121,8 +124,17 @@ pub(crate) async fn in_child(
                 mebibytes(limits.memory),
                 limits.cpu
             ),
+            setting: Some(if out_of_time(status) { "compile_cpu" } else { "compile_memory" }),
         }),
     }
+}
+
+/// Whether the system has killed the compiler for the time that it took. One that gets no memory ends itself, unless the
+/// whole machine has none: then this guesses wrong.
+fn out_of_time(status: std::process::ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let signals = [rustix::process::Signal::XCPU, rustix::process::Signal::KILL];
+    status.signal().is_some_and(|signal| signals.iter().any(|one| one.as_raw() == signal))
 }
 
 fn mebibytes(bytes: u64) -> String {

@@ -1,5 +1,5 @@
 //! Limits by name, as a flow file, the configuration and the policy of a host write them: sizes with units, times, and
-//! numbers. Knows no file and no plugin.
+//! numbers; those of calls, and those of compiling. Knows no file and no plugin.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Limits;
+use crate::engine::CompileLimits;
 
 /// What a limit bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,14 +62,15 @@ const TIME: &str = "a time such as `90s`, `10m` or `1h 30m`";
 const COUNT: &str = "a whole number greater than 0";
 
 macro_rules! settable {
-    ($($name:ident: $kind:ident,)*) => {
+    (call { $($name:ident: $kind:ident,)* } compile { $($word:ident = $field:ident: $form:ident,)* }) => {
         impl LimitSettings {
-            /// The names of all limits that can be set, which are those of the fields of [`Limits`].
-            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+            /// The names of all limits that can be set: those of the fields of [`Limits`], and those of compiling.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)* $(stringify!($word)),*];
 
             fn name(text: &str) -> Option<(&'static str, &'static str)> {
                 match text {
                     $(stringify!($name) => Some((stringify!($name), settable!(@form $kind))),)*
+                    $(stringify!($word) => Some((stringify!($word), settable!(@form $form))),)*
                     _ => None,
                 }
             }
@@ -87,6 +89,20 @@ macro_rules! settable {
                     _ => {}
                 }
             }
+
+            fn of_compiling(limits: &CompileLimits, name: &str) -> Option<Amount> {
+                match name {
+                    $(stringify!($word) => Some(settable!(@get $form, limits.$field)),)*
+                    _ => None,
+                }
+            }
+
+            fn set_compiling(limits: &mut CompileLimits, name: &str, amount: Amount) {
+                match (name, amount) {
+                    $((stringify!($word), settable!(@pattern $form, value)) => settable!(@put $form, limits.$field, value),)*
+                    _ => {}
+                }
+            }
         }
     };
     (@form Size) => { SIZE };
@@ -100,24 +116,32 @@ macro_rules! settable {
 }
 
 settable! {
-    memory: Size,
-    table_elements: Count,
-    time: Time,
-    cpu: Time,
-    host_call: Size,
-    handles: Count,
-    random: Size,
-    http_fields: Size,
-    log_lines: Count,
-    log_bytes: Size,
-    steps: Count,
-    blob_bytes: Size,
-    writers: Count,
-    archives: Count,
-    connections: Count,
-    read_file: Size,
-    operations: Count,
-    operation_bytes: Size,
+    call {
+        memory: Size,
+        table_elements: Count,
+        time: Time,
+        cpu: Time,
+        host_call: Size,
+        handles: Count,
+        random: Size,
+        http_fields: Size,
+        log_lines: Count,
+        log_bytes: Size,
+        steps: Count,
+        blob_bytes: Size,
+        writers: Count,
+        archives: Count,
+        connections: Count,
+        read_file: Size,
+        operations: Count,
+        operation_bytes: Size,
+    }
+    compile {
+        component = component: Size,
+        compile_memory = memory: Size,
+        compile_cpu = cpu: Time,
+        compile_time = time: Time,
+    }
 }
 
 impl LimitSettings {
@@ -164,16 +188,50 @@ impl LimitSettings {
         }
         limits
     }
+
+    /// The same for what compiling a component may use up.
+    pub fn compiling(&self, mut limits: CompileLimits, most: &Self) -> CompileLimits {
+        for (name, amount) in &self.0 {
+            Self::set_compiling(&mut limits, name, *amount);
+        }
+        for (name, most) in &most.0 {
+            if Self::of_compiling(&limits, name).is_some_and(|now| now > *most) {
+                Self::set_compiling(&mut limits, name, *most);
+            }
+        }
+        limits
+    }
+
+    /// What there is under each of [`Self::NAMES`].
+    pub fn amounts(limits: &Limits, compiling: &CompileLimits) -> BTreeMap<&'static str, Amount> {
+        let of = |name| Some((name, Self::of(limits, name).or_else(|| Self::of_compiling(compiling, name))?));
+        Self::NAMES.iter().filter_map(|name| of(*name)).collect()
+    }
+
+    /// Whether `most` is what this name comes to.
+    pub fn is_capped(&self, name: &str, amount: Amount) -> bool {
+        self.0.get(name) == Some(&amount)
+    }
 }
 
 /// The name of a limit and twice what it is, as a user would write it to raise it.
 pub(crate) fn doubled(limits: &Limits, name: &str) -> Option<String> {
-    let twice = match LimitSettings::of(limits, name)? {
-        Amount::Size(bytes) => Amount::Size(bytes.saturating_mul(2)),
-        Amount::Count(count) => Amount::Count(count.saturating_mul(2)),
-        Amount::Time(time) => Amount::Time(time.saturating_mul(2)),
-    };
-    Some(format!("{name}: {twice}"))
+    Some(format!("{name}: {}", LimitSettings::of(limits, name)?.twice()))
+}
+
+/// The same for a limit of compiling.
+pub(crate) fn doubled_compiling(limits: &CompileLimits, name: &str) -> Option<String> {
+    Some(format!("{name}: {}", LimitSettings::of_compiling(limits, name)?.twice()))
+}
+
+impl Amount {
+    fn twice(self) -> Self {
+        match self {
+            Self::Size(bytes) => Self::Size(bytes.saturating_mul(2)),
+            Self::Count(count) => Self::Count(count.saturating_mul(2)),
+            Self::Time(time) => Self::Time(time.saturating_mul(2)),
+        }
+    }
 }
 
 fn amount(expected: &str, value: &Value) -> Option<Amount> {
@@ -244,7 +302,8 @@ mod tests {
             let (name, amount) = read.0.first_key_value().unwrap();
             assert_eq!(amount.to_string(), expected, "{value}");
             let limits = read.apply(Limits::default(), &LimitSettings::default());
-            assert_eq!(LimitSettings::of(&limits, name), Some(*amount), "{value}");
+            let compiling = read.compiling(CompileLimits::default(), &LimitSettings::default());
+            assert_eq!(LimitSettings::amounts(&limits, &compiling)[name], *amount, "{value}");
         }
     }
 
@@ -279,6 +338,21 @@ mod tests {
         let limits = asked.apply(Limits::default(), &most);
         assert_eq!((limits.memory, limits.time), (256 << 20, Duration::from_secs(300)));
         assert_eq!(limits.cpu, Duration::from_secs(7200));
+    }
+
+    #[test]
+    fn limits_of_compiling_are_set_and_capped_as_those_of_calls() {
+        let set = settings(json!({ "component": "128MiB", "compile_time": "1h", "memory": "1GiB" })).unwrap();
+        let most = settings(json!({ "compile_memory": "1GiB", "compile_time": "20m" })).unwrap();
+        let limits = set.compiling(CompileLimits::default(), &most);
+        assert_eq!((limits.component, limits.memory), (128 << 20, 1 << 30));
+        assert_eq!((limits.time, limits.cpu), (Duration::from_secs(1200), CompileLimits::default().cpu));
+        assert_eq!(set.beyond(&most).iter().map(|beyond| beyond.name).collect::<Vec<_>>(), ["compile_time"]);
+        assert_eq!(LimitSettings::default().apply(Limits::default(), &set), Limits::default(), "a cap raises nothing");
+        assert_eq!(doubled_compiling(&limits, "compile_memory").as_deref(), Some("compile_memory: 2GiB"));
+        let all = LimitSettings::amounts(&Limits::default(), &limits);
+        assert_eq!(all.len(), LimitSettings::NAMES.len());
+        assert!(most.is_capped("compile_memory", all["compile_memory"]) && !most.is_capped("cpu", all["cpu"]));
     }
 
     #[test]

@@ -6,19 +6,30 @@ use cooperage_engine::trust::Decision;
 use cooperage_engine::{Description, Limits};
 use serde_json::{Value, json};
 
+use super::holding::Holding;
+use super::list::declared;
 use super::look::{Seen, look};
 use super::{needs, parameters};
 use crate::app::{App, Session};
-use crate::args::{Listing, OutputFormat, ProgressMode, PullMode};
+use crate::args::{FlowFile, Listing, OutputFormat, ProgressMode, PullMode};
 use crate::error::Failure;
 use crate::output;
-use crate::progress::bytes;
+use crate::plugins::Declared;
+use crate::progress::{self, bytes};
 
-pub(super) fn inspect(app: &App, reference: &str, listing: &Listing) -> Result<(), Failure> {
-    let session = app.session(ProgressMode::Quiet, PullMode::Missing)?;
+pub(super) fn inspect(app: &App, reference: &str, file: &FlowFile, listing: &Listing) -> Result<(), Failure> {
+    // A reference is the same in all flow files.
+    let is_name = !reference.contains([':', '/']);
+    let declared = if is_name { declared(app, &file.file)? } else { Declared::default() };
+    let reporter = progress::reporter(ProgressMode::Quiet);
+    let session = app.session_with(reporter, PullMode::Missing, declared, Default::default())?;
     let seen = look(app, &session, reference)?;
     let signer = signer(app, &session, &seen);
-    if listing.output == OutputFormat::Json { output::json(&document(&seen, &signer)) } else { show(&seen, &signer) }
+    let holding = Holding::of(app, &session, &seen)?;
+    match listing.output {
+        OutputFormat::Json => output::json(&document(&seen, &signer, &holding)),
+        OutputFormat::Text => show(&seen, &signer, &holding),
+    }
 }
 
 /// Whom the policies trust for it, or why nobody; none for what is at hand already, and where it cannot be found out.
@@ -31,10 +42,9 @@ fn signer(app: &App, session: &Session, seen: &Seen) -> Option<String> {
 }
 
 /// The whole of it for programs. Sizes are bytes, times are seconds.
-fn document(seen: &Seen, signer: &Option<String>) -> Value {
+fn document(seen: &Seen, signer: &Option<String>, holding: &Holding) -> Value {
     let Seen { inspection, artifact, .. } = seen;
     let import = |import: &cooperage_engine::Import| json!({ "name": import.name, "functions": import.functions, "needs": needs::of(&import.name) });
-    let limits = Limits::default();
     json!({
         "name": seen.reference,
         "origin": artifact.origin,
@@ -52,11 +62,12 @@ fn document(seen: &Seen, signer: &Option<String>) -> Value {
         "advice": inspection.advice,
         "imports": inspection.outside.imports.iter().map(import).collect::<Vec<_>>(),
         "exports": inspection.outside.exports,
-        "limits": { "memory": limits.memory, "time": limits.time.as_secs(), "cpu": limits.cpu.as_secs() },
+        "limits": holding.limits_document(),
+        "holds": holding.document(),
     })
 }
 
-fn show(seen: &Seen, signer: &Option<String>) -> Result<(), Failure> {
+fn show(seen: &Seen, signer: &Option<String>, holding: &Holding) -> Result<(), Failure> {
     let Seen { inspection, artifact, .. } = seen;
     let description = inspection.description.as_ref();
     if let Some(Description { name, version, summary, .. }) = description {
@@ -80,12 +91,14 @@ fn show(seen: &Seen, signer: &Option<String>) -> Result<(), Failure> {
     }
     if let Some(description) = description {
         asks(description)?;
+        holding.grant_lines().iter().try_for_each(|line| field("grants", line))?;
         annotations(&description.annotations)?;
     }
     show_imports(seen)?;
     let Limits { memory, time, cpu, .. } = Limits::default();
     let (time, cpu) = (humantime::format_duration(time), humantime::format_duration(cpu));
     field("limits", &format!("{} of memory, {time} per call, of which {cpu} computing", bytes(memory as u64)))?;
+    holding.limit_lines().iter().try_for_each(|line| field("but", line))?;
     for (role, schema) in description.into_iter().flat_map(|description| &description.parameters) {
         field("takes", &format!("as {role}:"))?;
         parameters::show(schema)?;

@@ -61,7 +61,7 @@ pub(super) fn list(app: &App, file: &FlowFile, listing: &Listing) -> Result<(), 
 }
 
 /// What the flow file declares; a default one that is not there declares nothing.
-fn declared(app: &App, file: &Path) -> Result<Declared, Failure> {
+pub(super) fn declared(app: &App, file: &Path) -> Result<Declared, Failure> {
     if file == Path::new(DEFAULT) && !file.exists() {
         return Ok(Declared::default());
     }
