@@ -233,7 +233,7 @@ fn what_a_plugin_keeps_is_bounded_by_every_side() {
 fn compiling_is_limited_by_the_flow_file_and_the_policy() {
     let machine = Machine::new().with_own_cache();
     for (limits, policy, code, says) in [
-        (", limits: { component: 1KiB }", "{}", 2, &["more than the limit of 1024", "limits: { component: 1MiB }"][..]),
+        (", limits: { component: 1KiB }", "{}", 2, &["more than the limit of 1024", "limits: { component: 3MiB }"][..]),
         (
             ", limits: { compile_memory: 64MiB }",
             "{}",

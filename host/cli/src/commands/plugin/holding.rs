@@ -41,7 +41,10 @@ impl Holding {
         let limits = plugins
             .limits(name)
             .and_then(|limits| Ok(LimitSettings::amounts(&limits, &plugins.compiling_limits(name)?)));
-        let limits = limits.map_err(|failure| failure.to_string());
+        let limits = limits.map_err(|failure| {
+            let error = failure.into_error();
+            std::iter::once(error.message).chain(error.context).collect::<Vec<_>>().join(": ")
+        });
         let most = app.policy.most(&app.policy_path)?;
         let capped = limits.iter().flatten().filter(|(name, amount)| most.is_capped(name, **amount));
         let capped = capped.map(|(name, _)| *name).collect();
