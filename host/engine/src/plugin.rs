@@ -1,6 +1,8 @@
 //! Loads plugins: outline, compiled code, link check, description. A plugin that was loaded before on this machine is
 //! mapped in and linked, without being run, read or compiled.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -14,18 +16,19 @@ use wasmtime::component::{Component, InstancePre};
 use crate::bindings::registry::RegistryPluginPre;
 use crate::bindings::source::SourcePluginPre;
 use crate::bindings::task::TaskPluginPre;
-use crate::call::{CallError, raising};
+use crate::call::CallError;
 use crate::compile::child::{CompileError, in_child, precompile};
 use crate::compile::outline::{OutlineError, outline};
 use crate::contract::{self, BuilderCalls, ContractVersion};
 use crate::engine::{CompileLimits, Engine};
 use crate::grants::{Request, Scopes, Ungranted};
 use crate::instance::State;
-use crate::limits::{Amount, doubled_compiling};
 use crate::link::{self, Misfit, Roles};
 use crate::outside::Outside;
 use crate::parameters::Schema;
 use crate::state::StateStore;
+
+pub use error::LoadError;
 
 /// Where a component comes from.
 #[derive(Debug, Clone)]
@@ -80,60 +83,6 @@ pub struct Description {
     /// Licence, home page and the like.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-}
-
-/// Why a plugin cannot be loaded.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LoadError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The file has other bytes than it should.
-    #[error("{path} has the digest {actual}, expected {expected}")]
-    Digest {
-        /// The file.
-        path: PathBuf,
-        /// What it should have.
-        expected: Digest,
-        /// What it has.
-        actual: Digest,
-    },
-    /// It is no component for this host.
-    #[error(transparent)]
-    Outline(#[from] OutlineError),
-    /// It cannot be compiled.
-    #[error(transparent)]
-    Compile(#[from] CompileError),
-    /// It does not fit this host.
-    #[error("it does not fit this host:\n{}", .0.iter().map(|misfit| format!("  {misfit}")).collect::<Vec<_>>().join("\n"))]
-    Link(Vec<Misfit>),
-    /// What it says of itself cannot be used.
-    #[error("its description is wrong: {0}")]
-    Description(String),
-    /// It failed while it was asked what it is.
-    #[error("it cannot describe itself: {0}")]
-    Describe(Box<CallError>),
-}
-
-impl LoadError {
-    /// Where it is a limit of compiling that keeps a plugin out: what to write to raise it.
-    pub fn raising(&self, plugin: &str, limits: &CompileLimits) -> Option<String> {
-        let setting = match self {
-            Self::Outline(OutlineError::TooLarge { size, .. }) => {
-                let enough = Amount::Size(size.div_ceil(1 << 20) << 20);
-                format!("component: {enough}")
-            }
-            Self::Compile(CompileError::Exceeded { setting, .. }) => doubled_compiling(limits, (*setting)?)?,
-            _ => return None,
-        };
-        Some(raising(plugin, &setting))
-    }
 }
 
 /// A loaded plugin. Cloning is cheap; calls are independent.

@@ -67,7 +67,7 @@ impl Plugin for Docker {
             ))
             .asks(Capability::state("to know an image of the engine again without taking it out"))
             .provides("docker.local")
-            .annotation("org.opencontainers.image.licenses", "Apache-2.0")
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
     }
 }
 

@@ -21,7 +21,7 @@ impl Plugin for Dockerfile {
         Description::new("dockerfile", env!("CARGO_PKG_VERSION"), "Builds images from Dockerfiles")
             .asks(Capability::run("RUN instructions run processes in the image"))
             .asks(Capability::sources(["**"], "ADD instructions fetch the URLs they name"))
-            .annotation("org.opencontainers.image.licenses", "Apache-2.0")
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
     }
 }
 

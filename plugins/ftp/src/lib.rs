@@ -34,6 +34,7 @@ struct Ftp;
 impl Plugin for Ftp {
     fn describe() -> Description {
         Description::new("ftp", env!("CARGO_PKG_VERSION"), "Moves files by FTP, and keeps images on FTP servers")
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
             .asks(Capability::new(
                 "tcp",
                 json!(["registry", { "from": "parameters" }]),

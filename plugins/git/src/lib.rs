@@ -34,6 +34,7 @@ struct Git;
 impl Plugin for Git {
     fn describe() -> Description {
         Description::new("git", env!("CARGO_PKG_VERSION"), "Brings files out of git repositories over HTTP")
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
             .asks(Capability::named(
                 "http",
                 "to fetch the repository that the step or the URL names, and submodules from hosts that the step names",

@@ -35,6 +35,7 @@ struct Http;
 impl Plugin for Http {
     fn describe() -> Description {
         Description::new("http", env!("CARGO_PKG_VERSION"), "Calls HTTP APIs, and moves files by HTTP")
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
             .asks(Capability::new(
                 "http",
                 json!(["redirects", { "from": "parameters" }]),

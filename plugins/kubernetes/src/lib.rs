@@ -44,6 +44,7 @@ struct Kubernetes;
 impl Plugin for Kubernetes {
     fn describe() -> Description {
         Description::new("kubernetes", env!("CARGO_PKG_VERSION"), "Updates workloads of a Kubernetes cluster")
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
             .asks(Capability::named("http", "to reach the API server that the flow names"))
             .asks(Capability::named("secrets", "to log in to the cluster, and to make the secret for pulling images"))
     }

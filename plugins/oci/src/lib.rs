@@ -27,6 +27,7 @@ struct Oci;
 impl Plugin for Oci {
     fn describe() -> Description {
         Description::new("oci", env!("CARGO_PKG_VERSION"), "Keeps images in OCI and Docker registries")
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
             .asks(Capability::http(["registry"], "to reach the registry, its token server and its storage"))
             .asks(Capability::state("to use a registry's token again until it expires"))
             .provides("docker")

@@ -20,6 +20,7 @@ struct Push;
 impl Plugin for Push {
     fn describe() -> Description {
         Description::new("push", env!("CARGO_PKG_VERSION"), "Pushes an image to a registry")
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
             .asks(Capability::registries(["push"], "to push the image that the flow names"))
     }
 }

@@ -19,6 +19,7 @@ struct Script;
 impl Plugin for Script {
     fn describe() -> Description {
         Description::new("script", env!("CARGO_PKG_VERSION"), "Runs a script in an image")
+            .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
             .asks(Capability::run("to run the script that the flow has"))
     }
 }

@@ -59,8 +59,9 @@ fn instance(component: &[u8]) -> (Store<()>, Instance) {
 /// The core modules of a component.
 fn modules(component: &[u8]) -> Vec<&[u8]> {
     let payloads = Parser::new(0).parse_all(component).map(|payload| payload.expect("a component"));
+    let place = |offset| usize::try_from(offset).expect("an offset in memory");
     let module = |payload| match payload {
-        Payload::ModuleSection { unchecked_range, .. } => component.get(unchecked_range),
+        Payload::ModuleSection { unchecked_range: range, .. } => component.get(place(range.start)..place(range.end)),
         _ => None,
     };
     payloads.filter_map(module).collect()
