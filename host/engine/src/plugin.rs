@@ -209,7 +209,7 @@ impl Engine {
                 let compiled = tokio::task::spawn_blocking(move || precompile(&engine, &bytes)).await;
                 let compiled = compiled
                     .map_err(|_| CompileError::Exceeded { how: "made the compiler crash".to_owned(), setting: None })?;
-                compiled.map_err(CompileError::Refused)?
+                compiled?
             }
         };
         let machine = |what: &str| LoadError::Compile(CompileError::Machine(what.to_owned()));

@@ -13,6 +13,9 @@ use crate::engine::CompileLimits;
 /// The first argument that makes the program a compiler.
 pub const COMPILE_ARGUMENT: &str = "__compile";
 
+/// The exit status of a child that noticed that it gets no more memory. Often it is too late to notice anything.
+const OUT_OF_MEMORY: i32 = 4;
+
 /// Why a component could not be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -43,9 +46,11 @@ pub fn compile_child(arguments: impl IntoIterator<Item = OsString>) -> Option<i3
     let [_, _, input, output, memory, cpu] = &arguments[..] else { return Some(2) };
     let number = |text: &OsString| text.to_str().and_then(|text| text.parse::<u64>().ok());
     let (Some(memory), Some(cpu)) = (number(memory), number(cpu)) else { return Some(2) };
-    let (answer, status) = match limit(memory, cpu).and_then(|()| compile(Path::new(input))) {
+    let limited = limit(memory, cpu).map_err(CompileError::Machine);
+    let (answer, status) = match limited.and_then(|()| compile(Path::new(input))) {
         Ok(code) => (code, 0),
-        Err(message) => (message.into_bytes(), 1),
+        Err(CompileError::Exceeded { how, .. }) => (how.into_bytes(), OUT_OF_MEMORY),
+        Err(error) => (error.to_string().into_bytes(), 1),
     };
     Some(if std::fs::write(output, answer).is_ok() { status } else { 3 })
 }
@@ -59,25 +64,28 @@ fn limit(memory: u64, cpu: u64) -> Result<(), String> {
     Ok(())
 }
 
-fn compile(input: &Path) -> Result<Vec<u8>, String> {
-    let bytes = std::fs::read(input).map_err(|error| error.to_string())?;
-    let engine = wasmtime::Engine::new(&crate::engine::settings()).map_err(|error| format!("{error:#}"))?;
+fn compile(input: &Path) -> Result<Vec<u8>, CompileError> {
+    let bytes = std::fs::read(input).map_err(|error| CompileError::Machine(error.to_string()))?;
+    let engine = wasmtime::Engine::new(&crate::engine::settings()).map_err(|error| refused(&error))?;
     precompile(&engine, &bytes)
 }
 
 /// Compiles in this process.
-pub(crate) fn precompile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>, String> {
-    engine.precompile_component(bytes).map_err(|error| {
-        let text = format!("{error:#}");
-        let newer =
-            ["component model async", "component-model-async", "not enabled", "gc proposal", "exceptions proposal"];
-        if newer.iter().any(|word| text.contains(word)) {
-            return format!(
-                "it uses a feature that this host does not have; build it for WASI 0.2 without proposals ({text})"
-            );
-        }
-        text
-    })
+pub(crate) fn precompile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<u8>, CompileError> {
+    engine.precompile_component(bytes).map_err(|error| refused(&error))
+}
+
+fn refused(error: &wasmtime::Error) -> CompileError {
+    if error.is::<wasmtime::OutOfMemory>() {
+        return CompileError::Exceeded { how: "takes more memory than there is".to_owned(), setting: None };
+    }
+    let text = format!("{error:#}");
+    let newer = ["component model async", "component-model-async", "not enabled", "gc proposal", "exceptions proposal"];
+    if newer.iter().any(|word| text.contains(word)) {
+        let fix = "it uses a feature that this host does not have; build it for WASI 0.2 without proposals";
+        return CompileError::Refused(format!("{fix} ({text})"));
+    }
+    CompileError::Refused(text)
 }
 
 /// Compiles in a child of `helper`. The files are removed afterwards.
@@ -114,6 +122,10 @@ pub(crate) async fn in_child(
     };
     match status.code() {
         Some(0) => std::fs::read(&output).map_err(machine),
+        Some(OUT_OF_MEMORY) => Err(CompileError::Exceeded {
+            how: format!("takes more than the {} of memory that it may have", mebibytes(limits.memory)),
+            setting: Some("compile_memory"),
+        }),
         Some(1) => {
             Err(CompileError::Refused(String::from_utf8_lossy(&std::fs::read(&output).map_err(machine)?).into_owned()))
         }
