@@ -1,6 +1,5 @@
 //! What carries a request or a connection once it is allowed: the network, or what a test puts in its place. Knows no
-//! grant; whatever
-//! comes here was checked.
+//! grant; whatever comes here was checked.
 
 use std::net::SocketAddr;
 
