@@ -65,7 +65,10 @@ fn limit(memory: u64, cpu: u64) -> Result<(), String> {
 }
 
 fn compile(input: &Path) -> Result<Vec<u8>, CompileError> {
-    let bytes = std::fs::read(input).map_err(|error| CompileError::Machine(error.to_string()))?;
+    let bytes = std::fs::read(input).map_err(|error| match error.kind() {
+        std::io::ErrorKind::OutOfMemory => out_of_memory(),
+        _ => CompileError::Machine(error.to_string()),
+    })?;
     let engine = wasmtime::Engine::new(&crate::engine::settings()).map_err(|error| refused(&error))?;
     precompile(&engine, &bytes)
 }
@@ -75,9 +78,13 @@ pub(crate) fn precompile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Vec<
     engine.precompile_component(bytes).map_err(|error| refused(&error))
 }
 
+fn out_of_memory() -> CompileError {
+    CompileError::Exceeded { how: "takes more memory than there is".to_owned(), setting: None }
+}
+
 fn refused(error: &wasmtime::Error) -> CompileError {
     if error.is::<wasmtime::OutOfMemory>() {
-        return CompileError::Exceeded { how: "takes more memory than there is".to_owned(), setting: None };
+        return out_of_memory();
     }
     let text = format!("{error:#}");
     let newer = ["component model async", "component-model-async", "not enabled", "gc proposal", "exceptions proposal"];
