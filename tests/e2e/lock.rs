@@ -175,7 +175,7 @@ fn plugins_are_added_and_taken_out() {
     let Some((machine, _registry, _key, name)) = flow() else { return };
     let before = machine.read("cooperage.yaml");
     let reference = format!("oci://{name}");
-    machine.fails(&["plugin", "add", "more", &reference], 3).says(&["asks for what it was not granted", "run: true"]);
+    machine.fails(&["plugin", "add", "more", &reference], 3).says(&["asks for what it was not granted", "run: {"]);
     machine.fails(&["plugin", "add", "theirs", &reference, "--grant"], 2).says(&["declares a plugin theirs already"]);
     assert_eq!(machine.read("cooperage.yaml"), before);
     machine.ok(&["plugin", "add", "more", &reference, "--allow", "run=true", "--allow", r#"sources=["**"]"#]);

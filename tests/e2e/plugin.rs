@@ -101,7 +101,7 @@ fn a_builder_from_a_registry_builds_after_it_was_allowed_to() {
         line.strip_prefix(&own).and_then(|line| line.strip_suffix(" } } }")).expect("a line to write").to_owned()
     };
     let allowed: Vec<String> = lines_of(&refused.stderr).into_iter().map(allow).collect();
-    assert_eq!(allowed, ["run: true", "sources: [\"**\"]"]);
+    assert_eq!(allowed, [r#"run: {"mounts":["bind","cache","secret","tmpfs"]}"#, r#"sources: ["**"]"#]);
     machine
         .configure(&format!("plugins: {{ theirs: {{ from: '{reference}', allow: {{ {} }} }} }}", allowed.join(", ")));
     assert_eq!(machine.build("context", &["--builder", "theirs"]), own);

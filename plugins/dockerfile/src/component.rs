@@ -18,8 +18,9 @@ struct Dockerfile;
 
 impl Plugin for Dockerfile {
     fn describe() -> Description {
+        let processes = json!({ "mounts": ["bind", "cache", "secret", "tmpfs"] });
         Description::new("dockerfile", env!("CARGO_PKG_VERSION"), "Builds images from Dockerfiles")
-            .asks(Capability::run("RUN instructions run processes in the image"))
+            .asks(Capability::new("run", processes, "RUN instructions run processes in the image, some with secrets"))
             .asks(Capability::sources(["**"], "ADD instructions fetch the URLs they name"))
             .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
     }

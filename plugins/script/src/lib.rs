@@ -18,9 +18,14 @@ struct Script;
 
 impl Plugin for Script {
     fn describe() -> Description {
+        let processes = json!({ "mounts": ["bind", "cache", "secret", "tmpfs"] });
         Description::new("script", env!("CARGO_PKG_VERSION"), "Runs a script in an image")
             .annotation("org.opencontainers.image.licenses", env!("CARGO_PKG_LICENSE"))
-            .asks(Capability::run("to run the script that the flow has"))
+            .asks(Capability::new(
+                "run",
+                processes,
+                "to run the script that the flow has, with the secrets that it names",
+            ))
     }
 }
 

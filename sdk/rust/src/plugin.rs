@@ -121,7 +121,7 @@ impl Capability {
         Self::new("registries", actions.into_iter().map(item).collect(), reason)
     }
 
-    /// Running processes in trees.
+    /// Running processes in trees, with no secrets mounted: who wants those asks for `{ mounts: ["secret NAME"] }`.
     #[must_use]
     pub fn run(reason: impl Into<String>) -> Self {
         Self::new("run", Value::Bool(true), reason)

@@ -85,8 +85,8 @@ impl Scope for RunScope {
         let mut rules = Vec::new();
         for item in list(value) {
             match item {
-                Value::Bool(yes) => rules.extend(yes.then(Rule::default)),
-                Value::Object(map) => rules.push(Rule::read(map)?),
+                Value::Bool(yes) => rules.extend(yes.then(|| Rule::any(side))),
+                Value::Object(map) => rules.push(Rule::read(map, side)?),
                 other => return Err(wrong(other, "true, false or { images, commands, network, mounts }")),
             }
         }

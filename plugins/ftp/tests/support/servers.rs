@@ -83,6 +83,12 @@ pub fn start(kind: Kind) -> Option<Running> {
     if !is_there(kind) {
         return None;
     }
+    // Between looking for a free port and taking it, somebody else may have taken it.
+    let running = (0..5).find_map(|_| attempt(kind));
+    Some(running.unwrap_or_else(|| panic!("{kind:?} does not answer")))
+}
+
+fn attempt(kind: Kind) -> Option<Running> {
     let directory = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let root = directory.path().join("root");
@@ -122,12 +128,15 @@ pub fn start(kind: Kind) -> Option<Running> {
     };
     let mut command = command;
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let running = Running { server: super::server(port, login), base, files, child, _directory: directory };
-    for _ in 0..200 {
+    let mut running = Running { server: super::server(port, login), base, files, child, _directory: directory };
+    for _ in 0..600 {
+        if running.child.try_wait().unwrap().is_some() {
+            return None;
+        }
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return Some(running);
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("{kind:?} does not answer");
+    None
 }

@@ -58,6 +58,10 @@ impl<'a> Deed<'a> {
         }
     }
 
+    pub(super) fn mounts_secrets(&self) -> bool {
+        self.mounts.iter().any(|(kind, _)| *kind == "secret")
+    }
+
     /// What a field of a rule does not allow, for people.
     pub(super) fn shown(&self, field: &str) -> String {
         match Kind::of(field) {

@@ -89,6 +89,13 @@ impl Item {
         Ok(Self { text: text.to_owned(), pattern })
     }
 
+    /// What any process may have mounted unless somebody says less.
+    pub(super) fn harmless_mounts() -> Vec<Self> {
+        ["bind", "cache", "tmpfs"]
+            .map(|text| Self { text: text.to_owned(), pattern: Pattern::Mount { kind: text, name: None } })
+            .into()
+    }
+
     /// Whether this allows what a process has; a mount is meant by its number.
     pub(super) fn allows(&self, deed: &Deed<'_>, mount: usize) -> bool {
         match &self.pattern {

@@ -2,17 +2,26 @@
 
 use serde_json::{Map, Value};
 
-use super::super::{list, wrong};
+use super::super::{Side, list, wrong};
 use super::deed::Deed;
 use super::item::{Item, Kind};
 
-/// Processes that may run. A list that is absent restricts nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Rule([Option<Vec<Item>>; 4]);
+/// Processes that may run. A list that is absent restricts nothing, but for secrets: a process can carry a secret away,
+/// so that who asks and who allows have to name what is mounted. A policy only caps what they say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rule {
+    lists: [Option<Vec<Item>>; 4],
+    side: Side,
+}
 
 impl Rule {
-    pub(super) fn read(map: &Map<String, Value>) -> Result<Self, String> {
-        let mut rule = Self::default();
+    /// What a side says that does not say more.
+    pub(super) fn any(side: Side) -> Self {
+        Self { lists: Default::default(), side }
+    }
+
+    pub(super) fn read(map: &Map<String, Value>, side: Side) -> Result<Self, String> {
+        let mut rule = Self::any(side);
         for (name, value) in map {
             let Some(kind) = Kind::of(name) else {
                 let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
@@ -22,19 +31,21 @@ impl Rule {
                 let text = value.as_str().ok_or_else(|| format!("`{name}`: {}", wrong(value, "a text")))?;
                 Item::read(kind, text)
             };
-            rule.0[kind as usize] = Some(list(value).iter().map(item).collect::<Result<_, _>>()?);
+            rule.lists[kind as usize] = Some(list(value).iter().map(item).collect::<Result<_, _>>()?);
         }
         Ok(rule)
     }
 
     pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
-        self.0.iter().flatten().flatten()
+        self.lists.iter().flatten().flatten()
     }
 
     /// The lists that do not allow what a process has.
     pub(super) fn lacks(&self, deed: &Deed<'_>) -> Vec<&'static str> {
-        let lacks =
-            |kind: &Kind| self.0[*kind as usize].as_ref().is_some_and(|items| !unmet(items, *kind, deed).is_empty());
+        let lacks = |kind: &Kind| match &self.lists[*kind as usize] {
+            Some(items) => !unmet(items, *kind, deed).is_empty(),
+            None => *kind == Kind::Mounts && self.keeps_secrets() && deed.mounts_secrets(),
+        };
         Kind::ALL.into_iter().filter(lacks).map(Kind::name).collect()
     }
 
@@ -42,7 +53,7 @@ impl Rule {
     pub(super) fn with(&self, deed: &Deed<'_>, lacks: &[&'static str]) -> Self {
         let mut wider = self.clone();
         for kind in lacks.iter().filter_map(|name| Kind::of(name)) {
-            let Some(items) = &mut wider.0[kind as usize] else { continue };
+            let items = wider.lists[kind as usize].get_or_insert_with(Item::harmless_mounts);
             for number in unmet(items, kind, deed) {
                 let needed = Item::exactly(kind, deed, number);
                 items.extend(Item::read(kind, &needed).ok().filter(|item| !items.contains(item)));
@@ -51,9 +62,13 @@ impl Rule {
         wider
     }
 
+    fn keeps_secrets(&self) -> bool {
+        self.side != Side::Policy
+    }
+
     /// Whether some process may be allowed by both.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
-        Kind::ALL.into_iter().all(|kind| match (&self.0[kind as usize], &other.0[kind as usize]) {
+        Kind::ALL.into_iter().all(|kind| match (&self.lists[kind as usize], &other.lists[kind as usize]) {
             // Any process can do without mounts.
             (Some(_), Some(_)) if kind == Kind::Mounts => true,
             (Some(one), Some(two)) => one.iter().any(|one| two.iter().any(|two| one.overlaps(two))),
@@ -65,7 +80,7 @@ impl Rule {
     pub(super) fn json(&self) -> Value {
         let mut map = Map::new();
         for kind in Kind::ALL {
-            if let Some(items) = &self.0[kind as usize] {
+            if let Some(items) = &self.lists[kind as usize] {
                 let items = items.iter().map(|item| Value::String(item.text.clone())).collect();
                 map.insert(kind.name().to_owned(), Value::Array(items));
             }

@@ -131,10 +131,11 @@ fn networks_and_mounts_are_listed() {
             kinds.into_iter().map(|kind| Mount { target: "/m".into(), kind, read_only: true }).collect();
         let args = args(&["true"]);
         let deed = Deed::new(None, &args, network, &mounts);
-        let refusal = granted(&json!(true), &rule, None).refusal(&deed);
+        let asked = json!({ "mounts": ["bind", "cache", "secret", "tmpfs"] });
+        let refusal = granted(&asked, &rule, None).refusal(&deed);
         assert_eq!(refusal.as_ref().and_then(|refusal| refusal.field), expected, "{rule}");
         if let Some(refusal) = refusal {
-            let wider = granted(&json!(true), &refusal.needed, None);
+            let wider = granted(&asked, &refusal.needed, None);
             assert_eq!(wider.refusal(&deed), None, "{} is shown as what allows it", refusal.needed);
         }
     };
@@ -165,6 +166,33 @@ fn networks_and_mounts_are_listed() {
         (json!(["bind", "secret"]), vec![secret("X"), bind()], None),
     ] {
         check(json!({ "mounts": list }), (open, host), kinds, expected);
+    }
+    // Secrets have to be named.
+    for rule in [json!(true), json!({ "network": "host" })] {
+        check(rule.clone(), (open, host), vec![secret("TOKEN")], Some("mounts"));
+        check(rule, (open, host), vec![bind(), cache("pip"), MountKind::Tmpfs { size: None }], None);
+    }
+}
+
+/// Who asks and who allows name the secrets that a process may have; a policy that says nothing of mounts caps nothing.
+#[test]
+fn secrets_are_named_by_both_sides() {
+    let kind = MountKind::Secret { name: "TOKEN".into(), mode: 0o400, uid: 0, gid: 0, required: true, env: None };
+    let mounts = [Mount { target: "/m".into(), kind, read_only: true }];
+    let (any, named) = (json!(true), json!({ "mounts": "secret TOKEN" }));
+    let other = json!({ "mounts": ["bind", "secret OTHER"] });
+    for (asked, allow, policy, expected) in [
+        (&any, &named, None, Some(Side::Request)),
+        (&named, &any, None, Some(Side::Allow)),
+        (&named, &named, None, None),
+        (&named, &named, Some(&any), None),
+        (&named, &named, Some(&other), Some(Side::Policy)),
+        (&named, &other, None, Some(Side::Allow)),
+    ] {
+        let args = args(&["true"]);
+        let deed = Deed::new(None, &args, (Network::None, Network::None), &mounts);
+        let refusal = granted(asked, allow, policy).refusal(&deed);
+        assert_eq!(refusal.map(|refusal| refusal.side), expected, "{asked} {allow} {policy:?}");
     }
 }
 
