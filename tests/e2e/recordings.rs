@@ -87,9 +87,7 @@ fn a_recorded_build_is_repeated_with_nothing_around_it() {
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replacen(from, to, 1)).unwrap();
         let ran = machine.fails(&["plugin", "test", "dockerfile", two.to_str().unwrap()], 1);
-        for part in parts {
-            assert!(ran.stdout.contains(part), "{to}: {part:?} is not in:\n{}", ran.stdout);
-        }
+        ran.prints(parts);
         fs::write(&file, text).unwrap();
     }
 }

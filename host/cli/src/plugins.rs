@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
-use cooperage_engine::artifact::{Bundle, PluginReference, Remote, Sources};
+use cooperage_engine::artifact::{Artifact, Bundle, PluginReference, Remote, Sources};
 use cooperage_engine::credentials::Credentials;
 use cooperage_engine::grants::Scopes;
 use cooperage_engine::registries::{Backends, RegistryBackend, RegistryService};
@@ -118,7 +118,7 @@ impl Plugins {
             state_dir: cache.join("state"),
             helper: Some(own_path()?),
             limits: LimitSettings::default().apply(Limits::default(), &most),
-            compile: LimitSettings::default().compiling(CompileLimits::default(), &most),
+            compile: LimitSettings::default().apply(CompileLimits::default(), &most),
             services: services(app),
             policy: app.policy.scopes(&app.policy_path)?,
             unreleased_contract: app.config.unreleased_contract,
@@ -207,28 +207,31 @@ impl Plugins {
         let bundled =
             !self.named.contains_key(reference) && matches!(reference.parse(), Ok(PluginReference::Bundled(_)));
         let trust = if bundled { Trust::Bundled } else { Trust::Stranger };
-        let (engine, digest) = (self.engine()?, artifact.digest);
-        let at_hand = engine.load_compiled(reference, digest).await;
+        let at_hand = self.engine()?.load_compiled(reference, artifact.digest).await;
         let plugin = match at_hand.map_err(|error| load_failure(reference, error))? {
             Some(plugin) => plugin,
-            None => {
-                let bytes = self.component(artifact).await?;
-                let limits = self.compiling_limits(reference)?;
-                let compiling = self.compiling(reference, bytes.len());
-                let loaded = engine.load_within(reference, Wasm::Known { bytes, digest }, trust, &limits).await;
-                if let Some(compiling) = compiling {
-                    compiling.end(&loaded);
-                }
-                loaded.map_err(|error| match error.raising(reference, &limits) {
-                    Some(hint) => load_failure(reference, error).hint(hint),
-                    None => load_failure(reference, error),
-                })?
-            }
+            None => self.compile(reference, artifact, trust).await?,
         };
         if let Some((lock, config)) = self.locked(reference) {
             lock.check(reference, &config, obtained, &plugin)?;
         }
         Ok(plugin)
+    }
+
+    /// Loads a component that was not compiled on this machine before.
+    async fn compile(&self, reference: &str, artifact: &Artifact, trust: Trust) -> Result<Plugin, Failure> {
+        let bytes = self.component(artifact).await?;
+        let limits = self.compiling_limits(reference)?;
+        let compiling = self.compiling(reference, bytes.len());
+        let wasm = Wasm::Known { bytes, digest: artifact.digest };
+        let loaded = self.engine()?.load_within(reference, wasm, trust, &limits).await;
+        if let Some(compiling) = compiling {
+            compiling.end(&loaded);
+        }
+        loaded.map_err(|error| match error.raising(reference, &limits) {
+            Some(hint) => load_failure(reference, error).hint(hint),
+            None => load_failure(reference, error),
+        })
     }
 
     /// Loads bytes that are not a plugin of this user yet.

@@ -37,7 +37,7 @@ pub use compile::outline::{NotAComponent, OutlineError};
 pub use contract::ContractVersion;
 pub use engine::{CompileLimits, Config, Engine, EngineError};
 pub use grants::{Grants, Scopes, Ungranted};
-pub use limits::{Amount, Limit, LimitError, LimitSettings, Limits, TooMuch};
+pub use limits::{Amount, Limit, LimitError, LimitSettings, Limits, Settable, TooMuch};
 pub use link::{Misfit, Roles, misfits_with};
 pub use outside::{Import, Outside};
 pub use plugin::{Description, LoadError, Plugin, Trust, Wasm};

@@ -4,8 +4,8 @@ mod settings;
 
 use std::time::Duration;
 
-pub use settings::{Amount, LimitError, LimitSettings, TooMuch};
-pub(crate) use settings::{doubled, doubled_compiling, size};
+pub use settings::{Amount, LimitError, LimitSettings, Settable, TooMuch};
+pub(crate) use settings::{doubled, size};
 
 /// Limits of one call. Sizes are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

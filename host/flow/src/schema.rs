@@ -79,7 +79,8 @@ struct Plugin {
     /// What it may do, by class: `http`, `secrets`, `registries`, ... It gets what it asks for and this allows.
     allow: Option<BTreeMap<String, Value>>,
     /// What one call of it may use up, instead of the defaults: `memory: 1GiB`, `time: 2h`, `cpu: 30m`, `handles`,
-    /// `log_bytes`, `blob_bytes`, ... The policy of the host may cap it.
+    /// `log_bytes`, `blob_bytes`, ...; and what compiling it may: `component: 128MiB`, `compile_memory`, `compile_cpu`,
+    /// `compile_time`. The policy of the host may cap it.
     limits: Option<BTreeMap<String, Amount>>,
 }
 

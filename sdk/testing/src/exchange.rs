@@ -299,11 +299,7 @@ impl Asked {
         // What the guest did not send to its end it is told by the guest's own error.
         let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let url = head.uri.to_string();
-        let veiled_body = match std::str::from_utf8(&body) {
-            Ok(text) => veil.secrets(text).into(),
-            Err(_) => body.clone(),
-        };
-        let veiled = (veil.secrets(&url), veiled_body);
+        let veiled = (veil.secrets(&url), veil.bytes(&body).into());
         Self { method: head.method, url, headers: head.headers, body, veiled }
     }
 

@@ -180,7 +180,7 @@ impl Sheet<'_> {
             Kind::Whiteout => return Ok(Value::Null),
             Kind::File { size, .. } => match content {
                 Some(content) => {
-                    (json!({ "content": body(&content, &mut |text| self.veil.secrets(text), self.folder)? }), 0o644)
+                    (json!({ "content": body(&self.veil.bytes(&content), &mut str::to_owned, self.folder)? }), 0o644)
                 }
                 None => (json!({ "size": size }), 0o644),
             },
@@ -216,11 +216,11 @@ fn content(layers: &Layers, id: &LayerId, entry: &Entry) -> std::io::Result<Opti
 }
 
 /// Bytes in the form in which they are easiest to read. Long ones and those that are no text get a file of the case.
-/// `veiled` takes out of texts what nobody may see.
-pub(crate) fn body(bytes: &[u8], veiled: &mut dyn FnMut(&str) -> String, folder: &Path) -> std::io::Result<Value> {
+/// The caller has hidden what nobody may see; `renamed` takes out of texts what differs from run to run.
+pub(crate) fn body(bytes: &[u8], renamed: &mut dyn FnMut(&str) -> String, folder: &Path) -> std::io::Result<Value> {
     match std::str::from_utf8(bytes) {
         // Carriage returns would not come back from YAML as they went in.
-        Ok(text) if text.len() <= LONGEST && !text.contains('\r') => Ok(json!(veiled(text))),
+        Ok(text) if text.len() <= LONGEST && !text.contains('\r') => Ok(json!(renamed(text))),
         _ => {
             let name = format!("{PLACE}/{}", &Digest::of(bytes).hex()[..16]);
             std::fs::create_dir_all(folder.join(PLACE))?;
@@ -284,4 +284,28 @@ fn one(item: &Item, upper: &Path, userxattr: bool) -> std::io::Result<()> {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(entry.mode))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever becomes a file of its own: what is long, has carriage returns, or is no text.
+    #[test]
+    fn no_content_is_written_with_a_secret_in_it() {
+        let veil = Veil::new([("TOKEN", "hunter22")]);
+        let long = format!("{}hunter22", "x".repeat(LONGEST));
+        for content in [&b"hunter22"[..], b"hunter22\r\n", b"\xffhunter22", long.as_bytes()] {
+            let folder = tempfile::tempdir().unwrap();
+            let kind = Kind::File { size: content.len() as u64, digest: None, offset: 0 };
+            let path = b"a".to_vec();
+            let entry = Entry { path, kind, mode: 0o644, uid: 0, gid: 0, mtime: 0, mtime_nanos: 0, xattrs: Vec::new() };
+            let mut sheet = Sheet { folder: folder.path(), veil: &veil, times: false };
+            sheet.write("layer", vec![(entry, Some(content.to_vec()))]).unwrap();
+            let files = std::fs::read_dir(folder.path().join(PLACE)).unwrap();
+            let all: Vec<u8> = files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+            let has = |text: &[u8]| all.windows(text.len()).any(|window| window == text);
+            assert!(has(b"***TOKEN***") && !has(b"hunter22"), "{}", String::from_utf8_lossy(content));
+        }
+    }
 }

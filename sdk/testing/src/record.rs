@@ -79,11 +79,11 @@ impl Recorded {
             request["headers"] = veil.fields(&self.request_headers);
         }
         if !self.request.is_empty() {
-            request["body"] = body(&self.request, &mut |text| veil.text(text), folder)?;
+            request["body"] = body(&veil.bytes(&self.request), &mut |text| veil.text(text), folder)?;
         }
         let mut response = json!({ "status": self.status, "headers": veil.fields(&self.headers) });
         if !self.is_head && !self.answer.is_empty() {
-            response["body"] = body(&without_tokens(&self.answer), &mut |text| veil.text(text), folder)?;
+            response["body"] = body(&veil.bytes(&without_tokens(&self.answer)), &mut |text| veil.text(text), folder)?;
         }
         Ok(json!({ "request": request, "response": response }))
     }

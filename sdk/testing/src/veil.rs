@@ -31,6 +31,13 @@ impl Veil {
         self.secrets.iter().fold(text.to_owned(), |text, (value, name)| text.replace(value, name))
     }
 
+    /// The same of anything, which need not be text.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let hide =
+            |bytes: Vec<u8>, (value, name): &(String, String)| replaced(&bytes, value.as_bytes(), name.as_bytes());
+        self.secrets.iter().fold(bytes.to_vec(), hide)
+    }
+
     /// The text without secrets and with the same random names in every recording.
     pub(crate) fn text(&mut self, text: &str) -> String {
         let text = self.secrets(text);
@@ -68,6 +75,17 @@ impl Veil {
     }
 }
 
+fn replaced(bytes: &[u8], value: &[u8], name: &[u8]) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    while let Some(at) = rest.windows(value.len()).position(|window| window == value) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(name);
+        rest = &rest[at + value.len()..];
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
 /// The length of what a server made up at the beginning of a text: a UUID, or the long value of a query parameter.
 fn random(text: &str, is_value: bool) -> usize {
     let bytes = text.as_bytes();
@@ -92,6 +110,16 @@ fn random(text: &str, is_value: bool) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_hidden_in_what_is_no_text_too() {
+        let veil = Veil::new([("TOKEN", "hunter22"), ("LONG", "hunter22-and-more")]);
+        let hidden = veil.bytes(b"\xff\0hunter22-and-more\0hunter2hunter22");
+        assert_eq!(hidden, b"\xff\0***LONG***\0hunter2***TOKEN***");
+        for text in ["", "nothing", "hunter22 hunter22"] {
+            assert_eq!(veil.bytes(text.as_bytes()), veil.secrets(text).into_bytes());
+        }
+    }
 
     #[test]
     fn what_differs_from_run_to_run_gets_the_same_name() {

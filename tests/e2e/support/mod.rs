@@ -62,6 +62,15 @@ impl Ran {
         self
     }
 
+    /// Fails unless the standard output has all of these texts.
+    #[track_caller]
+    pub fn prints(&self, texts: &[&str]) -> &Self {
+        for text in texts {
+            assert!(self.stdout.contains(text), "{text:?} is not in:\n{}", self.stdout);
+        }
+        self
+    }
+
     /// Fails if the error output has one of these texts.
     #[track_caller]
     pub fn does_not_say(&self, texts: &[&str]) -> &Self {

@@ -26,7 +26,7 @@ impl Plugins {
 
     /// What compiling a plugin may use up.
     pub(crate) fn compiling_limits(&self, reference: &str) -> Result<CompileLimits, Failure> {
-        Ok(self.set(reference)?.compiling(CompileLimits::default(), &self.most.0))
+        Ok(self.set(reference)?.apply(CompileLimits::default(), &self.most.0))
     }
 
     /// What is written down that a plugin is allowed; none if whatever it asks for is allowed without a word, as it is of

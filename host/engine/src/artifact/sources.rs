@@ -184,6 +184,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 mod tests {
     use std::sync::Arc;
 
+    use futures::FutureExt as _;
+
     use super::super::pack::{MANIFEST_TYPE, PackOptions, Packed, pack};
     use super::super::section::{EMPTY_COMPONENT, embed_description};
     use super::*;
@@ -192,7 +194,6 @@ mod tests {
     use crate::testing::certificates::Certificates;
     use crate::testing::registry::{PASSWORD, Registry, USER};
     use crate::testing::server::{self, Server};
-    use futures::FutureExt as _;
 
     fn packed(version: u32) -> Packed {
         let component = embed_description(EMPTY_COMPONENT, &format!("{{\"version\":{version}}}")).unwrap();

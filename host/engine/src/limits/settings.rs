@@ -61,49 +61,44 @@ const SIZE: &str = "a size such as `512MiB` or `1GiB`";
 const TIME: &str = "a time such as `90s`, `10m` or `1h 30m`";
 const COUNT: &str = "a whole number greater than 0";
 
+/// Limits whose values have names.
+pub trait Settable {
+    /// What there is under a name; none if it is no name of these limits.
+    fn of(&self, name: &str) -> Option<Amount>;
+
+    /// Sets it; another name, or an amount of another kind, changes nothing.
+    fn set(&mut self, name: &str, amount: Amount);
+}
+
 macro_rules! settable {
-    (call { $($name:ident: $kind:ident,)* } compile { $($word:ident = $field:ident: $form:ident,)* }) => {
+    ($($limits:ty { $($name:ident = $field:ident: $kind:ident,)* })*) => {
         impl LimitSettings {
             /// The names of all limits that can be set: those of the fields of [`Limits`], and those of compiling.
-            pub const NAMES: &'static [&'static str] = &[$(stringify!($name),)* $(stringify!($word)),*];
+            pub const NAMES: &'static [&'static str] = &[$($(stringify!($name),)*)*];
 
             fn name(text: &str) -> Option<(&'static str, &'static str)> {
                 match text {
-                    $(stringify!($name) => Some((stringify!($name), settable!(@form $kind))),)*
-                    $(stringify!($word) => Some((stringify!($word), settable!(@form $form))),)*
+                    $($(stringify!($name) => Some((stringify!($name), settable!(@form $kind))),)*)*
                     _ => None,
-                }
-            }
-
-            /// What `limits` has under a name of [`Self::NAMES`].
-            fn of(limits: &Limits, name: &str) -> Option<Amount> {
-                match name {
-                    $(stringify!($name) => Some(settable!(@get $kind, limits.$name)),)*
-                    _ => None,
-                }
-            }
-
-            fn set(limits: &mut Limits, name: &str, amount: Amount) {
-                match (name, amount) {
-                    $((stringify!($name), settable!(@pattern $kind, value)) => settable!(@put $kind, limits.$name, value),)*
-                    _ => {}
-                }
-            }
-
-            fn of_compiling(limits: &CompileLimits, name: &str) -> Option<Amount> {
-                match name {
-                    $(stringify!($word) => Some(settable!(@get $form, limits.$field)),)*
-                    _ => None,
-                }
-            }
-
-            fn set_compiling(limits: &mut CompileLimits, name: &str, amount: Amount) {
-                match (name, amount) {
-                    $((stringify!($word), settable!(@pattern $form, value)) => settable!(@put $form, limits.$field, value),)*
-                    _ => {}
                 }
             }
         }
+
+        $(impl Settable for $limits {
+            fn of(&self, name: &str) -> Option<Amount> {
+                match name {
+                    $(stringify!($name) => Some(settable!(@get $kind, self.$field)),)*
+                    _ => None,
+                }
+            }
+
+            fn set(&mut self, name: &str, amount: Amount) {
+                match (name, amount) {
+                    $((stringify!($name), settable!(@pattern $kind, value)) => settable!(@put $kind, self.$field, value),)*
+                    _ => {}
+                }
+            }
+        })*
     };
     (@form Size) => { SIZE };
     (@form Count) => { COUNT };
@@ -116,27 +111,27 @@ macro_rules! settable {
 }
 
 settable! {
-    call {
-        memory: Size,
-        table_elements: Count,
-        time: Time,
-        cpu: Time,
-        host_call: Size,
-        handles: Count,
-        random: Size,
-        http_fields: Size,
-        log_lines: Count,
-        log_bytes: Size,
-        steps: Count,
-        blob_bytes: Size,
-        writers: Count,
-        archives: Count,
-        connections: Count,
-        read_file: Size,
-        operations: Count,
-        operation_bytes: Size,
+    Limits {
+        memory = memory: Size,
+        table_elements = table_elements: Count,
+        time = time: Time,
+        cpu = cpu: Time,
+        host_call = host_call: Size,
+        handles = handles: Count,
+        random = random: Size,
+        http_fields = http_fields: Size,
+        log_lines = log_lines: Count,
+        log_bytes = log_bytes: Size,
+        steps = steps: Count,
+        blob_bytes = blob_bytes: Size,
+        writers = writers: Count,
+        archives = archives: Count,
+        connections = connections: Count,
+        read_file = read_file: Size,
+        operations = operations: Count,
+        operation_bytes = operation_bytes: Size,
     }
-    compile {
+    CompileLimits {
         component = component: Size,
         compile_memory = memory: Size,
         compile_cpu = cpu: Time,
@@ -176,27 +171,14 @@ impl LimitSettings {
         self.0.iter().filter_map(beyond).collect()
     }
 
-    /// `limits` with what is set here, and nothing above `most`.
-    pub fn apply(&self, mut limits: Limits, most: &Self) -> Limits {
+    /// `limits` with what is set here of theirs, and nothing above `most`.
+    pub fn apply<L: Settable>(&self, mut limits: L, most: &Self) -> L {
         for (name, amount) in &self.0 {
-            Self::set(&mut limits, name, *amount);
+            limits.set(name, *amount);
         }
         for (name, most) in &most.0 {
-            if Self::of(&limits, name).is_some_and(|now| now > *most) {
-                Self::set(&mut limits, name, *most);
-            }
-        }
-        limits
-    }
-
-    /// The same for what compiling a component may use up.
-    pub fn compiling(&self, mut limits: CompileLimits, most: &Self) -> CompileLimits {
-        for (name, amount) in &self.0 {
-            Self::set_compiling(&mut limits, name, *amount);
-        }
-        for (name, most) in &most.0 {
-            if Self::of_compiling(&limits, name).is_some_and(|now| now > *most) {
-                Self::set_compiling(&mut limits, name, *most);
+            if limits.of(name).is_some_and(|now| now > *most) {
+                limits.set(name, *most);
             }
         }
         limits
@@ -204,7 +186,7 @@ impl LimitSettings {
 
     /// What there is under each of [`Self::NAMES`].
     pub fn amounts(limits: &Limits, compiling: &CompileLimits) -> BTreeMap<&'static str, Amount> {
-        let of = |name| Some((name, Self::of(limits, name).or_else(|| Self::of_compiling(compiling, name))?));
+        let of = |name| Some((name, limits.of(name).or_else(|| compiling.of(name))?));
         Self::NAMES.iter().filter_map(|name| of(*name)).collect()
     }
 
@@ -215,13 +197,8 @@ impl LimitSettings {
 }
 
 /// The name of a limit and twice what it is, as a user would write it to raise it.
-pub(crate) fn doubled(limits: &Limits, name: &str) -> Option<String> {
-    Some(format!("{name}: {}", LimitSettings::of(limits, name)?.twice()))
-}
-
-/// The same for a limit of compiling.
-pub(crate) fn doubled_compiling(limits: &CompileLimits, name: &str) -> Option<String> {
-    Some(format!("{name}: {}", LimitSettings::of_compiling(limits, name)?.twice()))
+pub(crate) fn doubled(limits: &impl Settable, name: &str) -> Option<String> {
+    Some(format!("{name}: {}", limits.of(name)?.twice()))
 }
 
 impl Amount {
@@ -302,7 +279,7 @@ mod tests {
             let (name, amount) = read.0.first_key_value().unwrap();
             assert_eq!(amount.to_string(), expected, "{value}");
             let limits = read.apply(Limits::default(), &LimitSettings::default());
-            let compiling = read.compiling(CompileLimits::default(), &LimitSettings::default());
+            let compiling = read.apply(CompileLimits::default(), &LimitSettings::default());
             assert_eq!(LimitSettings::amounts(&limits, &compiling)[name], *amount, "{value}");
         }
     }
@@ -344,12 +321,12 @@ mod tests {
     fn limits_of_compiling_are_set_and_capped_as_those_of_calls() {
         let set = settings(json!({ "component": "128MiB", "compile_time": "1h", "memory": "1GiB" })).unwrap();
         let most = settings(json!({ "compile_memory": "1GiB", "compile_time": "20m" })).unwrap();
-        let limits = set.compiling(CompileLimits::default(), &most);
+        let limits = set.apply(CompileLimits::default(), &most);
         assert_eq!((limits.component, limits.memory), (128 << 20, 1 << 30));
         assert_eq!((limits.time, limits.cpu), (Duration::from_secs(1200), CompileLimits::default().cpu));
         assert_eq!(set.beyond(&most).iter().map(|beyond| beyond.name).collect::<Vec<_>>(), ["compile_time"]);
         assert_eq!(LimitSettings::default().apply(Limits::default(), &set), Limits::default(), "a cap raises nothing");
-        assert_eq!(doubled_compiling(&limits, "compile_memory").as_deref(), Some("compile_memory: 2GiB"));
+        assert_eq!(doubled(&limits, "compile_memory").as_deref(), Some("compile_memory: 2GiB"));
         let all = LimitSettings::amounts(&Limits::default(), &limits);
         assert_eq!(all.len(), LimitSettings::NAMES.len());
         assert!(most.is_capped("compile_memory", all["compile_memory"]) && !most.is_capped("cpu", all["cpu"]));

@@ -8,7 +8,7 @@ use crate::call::{CallError, raising};
 use crate::compile::child::CompileError;
 use crate::compile::outline::OutlineError;
 use crate::engine::CompileLimits;
-use crate::limits::{Amount, doubled_compiling};
+use crate::limits::{Amount, doubled};
 use crate::link::Misfit;
 
 /// Why a plugin cannot be loaded.
@@ -58,7 +58,7 @@ impl LoadError {
                 let enough = Amount::Size(size.div_ceil(1 << 20) << 20);
                 format!("component: {enough}")
             }
-            Self::Compile(CompileError::Exceeded { setting, .. }) => doubled_compiling(limits, (*setting)?)?,
+            Self::Compile(CompileError::Exceeded { setting, .. }) => doubled(limits, (*setting)?)?,
             _ => return None,
         };
         Some(raising(plugin, &setting))

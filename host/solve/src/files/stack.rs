@@ -117,12 +117,12 @@ impl StackFiles {
 
     /// A digest says as much as the content.
     fn tell(&self, items: &[Item]) -> Result<(), Error> {
-        for layer in self.layers.iter().filter(|_| self.store.is_watched()) {
+        for layer in &self.layers {
             let used = items.iter().filter_map(|item| match &item.source {
                 Source::Layer { id, path } if *id == layer.id => Some(&path[..]),
                 _ => None,
             });
-            self.store.opening(&layer.id, &used.collect::<Vec<_>>())?;
+            self.store.opening(&layer.id, used)?;
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ impl Layers {
         for (place, entry) in wanted.iter().enumerate() {
             files.push((place, file_of(&toc, id, &entry.path)?));
         }
-        self.opening(id, &files.iter().map(|(_, file)| &file.path[..]).collect::<Vec<_>>())?;
+        self.opening(id, files.iter().map(|(_, file)| &file.path[..]))?;
         if let Some(root) = self.directory_of(id)? {
             for (place, file) in files {
                 let content = Content::Beneath(Arc::clone(&root), file.path.clone());
@@ -77,7 +77,7 @@ impl Layers {
         if unknown.is_empty() {
             return Ok(files.iter().filter_map(|file| digest(file)).collect());
         }
-        self.opening(id, &unknown.iter().map(|file| &file.path[..]).collect::<Vec<_>>())?;
+        self.opening(id, unknown.iter().map(|file| &file.path[..]))?;
         let found = match self.directory_of(id)? {
             Some(root) => hash_parallel(&root, &unknown, self.inner.threads)?,
             None => self.hash_scanned(id, &unknown)?,

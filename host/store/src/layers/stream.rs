@@ -117,7 +117,7 @@ impl Layers {
             Source::Bytes(bytes) => Content::Bytes(bytes.clone()),
             Source::File(path) => Content::Host(path.clone()),
             Source::Layer { id, path } => {
-                self.opening(id, &[path])?;
+                self.opening(id, [&path[..]])?;
                 self.locate(id, &[path])?.pop().unwrap_or(Content::Empty)
             }
         };

@@ -24,17 +24,14 @@ impl Layers {
         let _ = self.inner.watch.set(watch);
     }
 
-    /// Whether somebody watches.
-    pub fn is_watched(&self) -> bool {
-        self.inner.watch.get().is_some()
-    }
-
-    /// Tells the watcher that the contents of files are used, also where only their digests are, which may be known.
+    /// Tells the watcher that the contents of files are used, also where only their digests are, which may be known. Where
+    /// nobody watches, the paths are not looked at.
     ///
     /// # Errors
     /// What the watcher says.
-    pub fn opening(&self, id: &LayerId, paths: &[&[u8]]) -> Result<()> {
-        self.inner.watch.get().map_or(Ok(()), |watch| watch.opening(id, paths))
+    pub fn opening<'a>(&self, id: &LayerId, paths: impl IntoIterator<Item = &'a [u8]>) -> Result<()> {
+        let Some(watch) = self.inner.watch.get() else { return Ok(()) };
+        watch.opening(id, &paths.into_iter().collect::<Vec<_>>())
     }
 
     pub(super) fn adopted(&self, id: &LayerId, upper: &Path) {

@@ -100,7 +100,7 @@ impl Layers {
         }
         for (id, wanted) in by_layer {
             let paths: Vec<&[u8]> = wanted.iter().map(|(_, path)| &path[..]).collect();
-            self.opening(&id, &paths)?;
+            self.opening(&id, paths.iter().copied())?;
             for ((index, _), content) in wanted.iter().zip(self.locate(&id, &paths)?) {
                 contents[*index] = content;
             }
