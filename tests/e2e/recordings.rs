@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::registry::Registry;
+use crate::support::ftp::{Ftp, PYFTPDLIB, Protection, VSFTPD};
+use crate::support::registry::{PASSWORD, Registry, USER};
 use crate::support::web::{NEEDS, Web};
-use crate::support::{Machine, have};
+use crate::support::{Machine, have, noise};
 
 /// What a build of the recorded case needs around it.
 struct World {
@@ -132,4 +133,72 @@ fn a_recorded_push_answers_what_the_registry_did() {
     assert!(recording.contains(&digest), "{digest} is not in:\n{recording}");
     let ran = machine.ok(&["plugin", "test", "push", folder.to_str().unwrap(), "--accept"]);
     assert!(ran.stdout.contains("ok"), "{}", ran.stdout);
+}
+
+/// A transfer there and one back, as cases of the plugin `ftp`.
+fn transfers(machine: &Machine, url: &str, login: &str) -> Vec<PathBuf> {
+    let cases = [
+        ("up", "in: context\n", "upload: { from: ., to: there }", "expect: { outputs: { files: 2 } }"),
+        ("down", "", "download: { from: there/ }", "expect: { files: { /note.txt: \"over and out\\n\" } }"),
+    ];
+    let write = |(name, input, transfer, expect): (&str, &str, &str, &str)| {
+        let folder = machine.path(&format!("{name}-{}", url.split(':').next().unwrap()));
+        fs::create_dir_all(folder.join("context")).unwrap();
+        fs::write(folder.join("context/note.txt"), "over and out\n").unwrap();
+        fs::write(folder.join("context/noise"), noise(40_000, 7)).unwrap();
+        let case = format!("role: task\n{input}with: {{ url: '{url}', {login}{transfer} }}\n{expect}\n");
+        fs::write(folder.join("case.yaml"), case).unwrap();
+        folder
+    };
+    cases.map(write).into()
+}
+
+#[test]
+fn recorded_connections_are_repeated_without_their_server() {
+    if !have(&[&VSFTPD[..], &PYFTPDLIB[..]].concat()) {
+        return;
+    }
+    let machine = Machine::new();
+    machine.write("password", PASSWORD);
+    let login = format!("username: {USER}, password: {{ secret: PASSWORD }}, ");
+    let (encrypted, plain) = (Ftp::vsftpd(&machine, Protection::Explicit), Ftp::pyftpdlib(&machine, 0));
+    let authority = format!("{}={}", encrypted.host, encrypted.authority.display());
+    let cases = [
+        transfers(&machine, &format!("ftpes://{}/pub", encrypted.host), ""),
+        transfers(&machine, &format!("ftp://{}/", plain.host), &login),
+    ]
+    .concat();
+    for folder in &cases {
+        if folder.ends_with("up-ftp") || folder.ends_with("down-ftp") {
+            let case = fs::read_to_string(folder.join("case.yaml")).unwrap();
+            fs::write(folder.join("case.yaml"), format!("{case}secrets: {{ PASSWORD: made up }}\n")).unwrap();
+        }
+        let record = ["plugin", "test", "ftp", folder.to_str().unwrap(), "--record", "--registry-ca", &authority];
+        machine.ok(&[&record[..], &["--secret", "id=PASSWORD,src=password"]].concat());
+        let written = recorded(folder);
+        assert!(written.iter().all(|(_, bytes)| !String::from_utf8_lossy(bytes).contains(PASSWORD)));
+    }
+    let text = fs::read_to_string(cases[0].join("recording.yaml")).unwrap();
+    assert!(
+        text.contains("- {\"receive\":\"AUTH TLS\\r\\n\"}\n  - {\"send\":") && text.contains("\n  - \"tls\"\n"),
+        "{text}"
+    );
+    let text = fs::read_to_string(cases[3].join("recording.yaml")).unwrap();
+    assert!(text.contains("PASS ***PASSWORD***\\r\\n") && text.contains("over and out"), "{text}");
+    drop((encrypted, plain));
+    for folder in &cases {
+        machine.ok(&["plugin", "test", "ftp", folder.to_str().unwrap()]);
+    }
+    // What the plugin says has to be what it said then.
+    for (from, to, parts) in [
+        ("AUTH TLS", "AUTH SSL", &["turn", "AUTH TLS", "AUTH SSL"][..]),
+        ("- \"tls\"\n", "- {\"receive\":\"x\"}\n", &["the plugin began TLS, which the case does not have there"]),
+        ("- {\"receive\":\"AUTH", "- \"tls\"\n  - {\"receive\":\"AUTH", &["instead of beginning TLS"]),
+    ] {
+        let text = fs::read_to_string(cases[0].join("recording.yaml")).unwrap();
+        assert!(text.contains(from));
+        fs::write(cases[0].join("recording.yaml"), text.replacen(from, to, 1)).unwrap();
+        machine.fails(&["plugin", "test", "ftp", cases[0].to_str().unwrap()], 1).prints(parts);
+        fs::write(cases[0].join("recording.yaml"), text).unwrap();
+    }
 }

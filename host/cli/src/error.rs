@@ -24,7 +24,7 @@ pub(crate) enum Exit {
 }
 
 /// A failed command.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failure {
     exit: Exit,
     message: String,

@@ -74,6 +74,8 @@ pub(crate) struct Plugins {
     /// The lock of the flow file.
     lock: Option<LockFile>,
     ready: Mutex<HashMap<String, Ready>>,
+    /// Those that did not compile, and why: trying again would take as long and end the same.
+    unfit: Mutex<HashMap<String, Failure>>,
     turns: ahead::Turns,
     registries: OnceLock<RegistryService>,
     store: Store,
@@ -143,6 +145,7 @@ impl Plugins {
             unlocked,
             lock,
             ready: Mutex::default(),
+            unfit: Mutex::default(),
             turns: ahead::Turns::default(),
             registries: OnceLock::new(),
             store,
@@ -220,6 +223,10 @@ impl Plugins {
 
     /// Loads a component that was not compiled on this machine before.
     async fn compile(&self, reference: &str, artifact: &Artifact, trust: Trust) -> Result<Plugin, Failure> {
+        let unfit = || self.unfit.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failure) = unfit().get(reference) {
+            return Err(failure.clone());
+        }
         let bytes = self.component(artifact).await?;
         let limits = self.compiling_limits(reference)?;
         let compiling = self.compiling(reference, bytes.len());
@@ -228,9 +235,13 @@ impl Plugins {
         if let Some(compiling) = compiling {
             compiling.end(&loaded);
         }
-        loaded.map_err(|error| match error.raising(reference, &limits) {
-            Some(hint) => load_failure(reference, error).hint(hint),
-            None => load_failure(reference, error),
+        loaded.map_err(|error| {
+            let failure = match error.raising(reference, &limits) {
+                Some(hint) => load_failure(reference, error).hint(hint),
+                None => load_failure(reference, error),
+            };
+            unfit().insert(reference.to_owned(), failure.clone());
+            failure
         })
     }
 

@@ -3,6 +3,7 @@
 
 mod carry;
 mod error;
+mod files;
 mod layout;
 mod pack;
 mod reference;

@@ -22,11 +22,12 @@ mod tests;
 
 pub use body::ResponseBody;
 pub use client::{Client, Peer, SendOptions, Settings};
-pub use connect::{Resolver, SystemResolver, name_authority};
-pub(crate) use connect::{Stream, UNKNOWN_AUTHORITY};
+pub(crate) use connect::UNKNOWN_AUTHORITY;
+pub use connect::{Resolver, Stream, SystemResolver, name_authority};
 pub use error::Error;
 pub use hooks::{Hooks, HttpGrants, Service, TlsTrouble};
 pub use proxy::ProxySettings;
 pub use rule::{Origin, Rule};
+pub use stream::Line;
 pub use tls::{HostCertificates, TlsSettings};
 pub use transport::Transport;

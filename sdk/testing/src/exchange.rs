@@ -1,14 +1,14 @@
 //! HTTP as a case has it: exchanges instead of a network. Requests come here after the engine has checked the grants.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
-use cooperage_engine::http::{Error, SendOptions, Transport};
+use cooperage_engine::http::address::Reach;
+use cooperage_engine::http::{Error, Line, SendOptions, Transport};
 use futures::stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -21,7 +21,7 @@ use wasmtime_wasi_http::WasiBody;
 use crate::compare::shown;
 use crate::fault::{Failure, Faults, Kind, Place};
 use crate::problems::Problems;
-use crate::tcp::{Conversation, Conversations};
+use crate::tcp::{Conversation, Conversations, place};
 use crate::veil::Veil;
 
 /// A request that the plugin makes, and the answer that it gets.
@@ -181,7 +181,7 @@ impl Script {
         veil: Veil,
         (faults, problems, tcp): (Faults, Problems, &[Conversation]),
     ) -> Result<Self, String> {
-        let conversations = Conversations::new(tcp, folder, problems.clone())?;
+        let conversations = Conversations::new(tcp, folder, &veil, problems.clone())?;
         let ready = exchanges.iter().map(|exchange| Ready::new(exchange, folder)).collect::<Result<_, _>>()?;
         Ok(Self { exchanges: Mutex::new(ready), log: Mutex::default(), faults, problems, veil, conversations })
     }
@@ -350,22 +350,18 @@ impl Transport for Script {
         Ok(respond(answer, cut))
     }
 
-    async fn lead(&self, authority: &str) -> Result<SocketAddr, Error> {
-        let peer = authority.to_owned();
+    async fn open(&self, host: &str, port: u16, _: Reach, _: Duration) -> Result<Box<dyn Line>, Error> {
+        let peer = place(host, port);
         match self.faults.next(Place::Tcp) {
             Some(Failure::Kind(Kind::Timeout)) => return Err(Error::ConnectTimeout { peer, after: Duration::ZERO }),
-            Some(Failure::Kind(Kind::Denied)) => return Err(Error::Denied(format!("the case refuses {authority}"))),
+            Some(Failure::Kind(Kind::Denied)) => return Err(Error::Denied(format!("the case refuses {peer}"))),
             Some(_) => return Err(Error::Connect { peer, source: std::io::ErrorKind::ConnectionRefused.into() }),
             None => {}
         }
-        match self.conversations.begin(authority).await {
-            Ok(Ok(address)) => Ok(address),
-            Ok(Err(problem)) => {
-                self.problems.add(problem);
-                Err(Error::Denied(format!("{authority}: the case has no such connection")))
-            }
-            Err(source) => Err(Error::Connect { peer, source }),
-        }
+        self.conversations.begin(&peer).map_err(|problem| {
+            self.problems.add(problem);
+            Error::Denied(format!("{peer}: the case has no such connection"))
+        })
     }
 }
 

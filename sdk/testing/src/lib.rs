@@ -14,6 +14,7 @@ mod harness;
 mod listing;
 mod observe;
 mod outcome;
+mod overheard;
 mod perform;
 mod problems;
 mod read;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::case::{BaseImage, Case, RegistryAnswer, RunCase, Runs, SourceFiles};
 use crate::exchange::Exchange;
+use crate::tcp::Conversation;
 
 /// The file that makes a folder a case.
 const FILE: &str = "case.yaml";
@@ -84,6 +85,7 @@ pub(crate) struct Recording {
     sources: Vec<SourceFiles>,
     registries: Vec<RegistryAnswer>,
     run: Vec<RunCase>,
+    tcp: Vec<Conversation>,
 }
 
 impl Recording {
@@ -93,6 +95,7 @@ impl Recording {
         case.images.extend(self.images.iter().cloned());
         case.sources.extend(self.sources.iter().cloned());
         case.registries.extend(self.registries.iter().cloned());
+        case.tcp.extend(self.tcp.iter().cloned());
         if let Runs::List(runs) = &mut case.run {
             runs.extend(self.run.iter().cloned());
         }

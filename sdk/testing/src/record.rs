@@ -1,12 +1,14 @@
-//! Records the HTTP exchanges of a real run, in the form in which a case has them. What changes from run to run and what
+//! Records the HTTP exchanges and TCP connections of a real run, in the form in which a case has them. What changes from run to run and what
 //! nobody may see is left out: two recordings of the same run are the same text.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use cooperage_engine::http::{Client, Error, SendOptions, Transport};
+use cooperage_engine::http::address::Reach;
+use cooperage_engine::http::{Client, Error, Line, SendOptions, Transport};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -14,6 +16,8 @@ use serde_json::{Map, Value, json};
 use wasmtime_wasi_http::WasiBody;
 
 use crate::listing::body;
+use crate::overheard::Overheard;
+use crate::tcp::place;
 use crate::veil::Veil;
 
 /// Header fields of requests that say what is asked for. Logins are not among them.
@@ -43,6 +47,7 @@ pub(crate) struct Recorder {
     client: Client,
     veil: Mutex<Veil>,
     exchanges: Mutex<Vec<Recorded>>,
+    connections: Mutex<Vec<Arc<Overheard>>>,
 }
 
 struct Recorded {
@@ -62,13 +67,19 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Recorder {
     pub(crate) fn new(client: Client, veil: Veil) -> Self {
-        Self { client, veil: Mutex::new(veil), exchanges: Mutex::default() }
+        Self { client, veil: Mutex::new(veil), exchanges: Mutex::default(), connections: Mutex::default() }
     }
 
     /// The exchanges, in the form of `http`. What is too long for that is written into the folder of the case.
     pub(crate) fn exchanges(&self, folder: &Path) -> std::io::Result<Vec<Value>> {
         let mut veil = lock(&self.veil);
         lock(&self.exchanges).iter().map(|exchange| exchange.case(&mut veil, folder)).collect()
+    }
+
+    /// The connections, each with where it led and its turns, in the form of `tcp`.
+    pub(crate) fn connections(&self, folder: &Path) -> std::io::Result<Vec<(String, Vec<Value>)>> {
+        let veil = lock(&self.veil);
+        lock(&self.connections).iter().map(|connection| connection.case(&veil, folder)).collect()
     }
 }
 
@@ -147,5 +158,11 @@ impl Transport for Recorder {
         });
         let body = Full::new(received).map_err(|never| match never {}).boxed_unsync();
         Ok(Response::from_parts(head, body))
+    }
+    async fn open(&self, host: &str, port: u16, reach: Reach, limit: Duration) -> Result<Box<dyn Line>, Error> {
+        let line = self.client.open(host, port, reach, limit).await?;
+        let (overheard, line) = Overheard::on(line, place(host, port));
+        lock(&self.connections).push(overheard);
+        Ok(line)
     }
 }

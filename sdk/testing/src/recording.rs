@@ -137,6 +137,7 @@ impl Recording {
             let block = serde_saphyr::to_string(&json!({ name: list })).map_err(std::io::Error::other)?;
             text.push_str(&format!("{}\n", block.trim_end()));
         }
+        text.push_str(&conversations(&self.http.connections(folder)?));
         std::fs::write(folder.join(RECORDING), text)
     }
 
@@ -205,6 +206,17 @@ impl Recording {
         }
         Ok(all)
     }
+}
+
+/// A turn is JSON in a line of its own: no form of YAML for longer texts keeps carriage returns.
+fn conversations(all: &[(String, Vec<Value>)]) -> String {
+    let mut text = String::new();
+    for (number, (to, turns)) in all.iter().enumerate() {
+        let head = if number == 0 { "tcp:\n" } else { "" };
+        text.push_str(&format!("{head}- to: {}\n  exchange:\n", json!(to)));
+        turns.iter().for_each(|turn| text.push_str(&format!("  - {turn}\n")));
+    }
+    text
 }
 
 fn key(request: &SourceRequest) -> (String, String) {

@@ -1,24 +1,32 @@
-//! TCP as a case has it: conversations instead of far sides. A connection that the plugin opens leads to a listener on
-//! this machine's loopback, which says what the case says and holds what it hears against it.
+//! TCP as a case has it: conversations instead of far sides. At the other end of a connection that the plugin opens is
+//! one that says what the case says and holds what it hears against it. TLS is a word there: nothing is encrypted.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use cooperage_engine::http::{Error, Line, Stream};
+use futures::FutureExt;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::compare::shown;
 use crate::exchange::Body;
 use crate::problems::Problems;
+use crate::veil::Veil;
 
 /// After the call, conversations end by themselves: its connections are closed.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes that are on their way at most, in each direction.
+const ON_THE_WAY: usize = 1 << 20;
 
 /// A connection that the plugin opens.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -45,22 +53,42 @@ pub enum Turn {
         /// These bytes.
         send: Body,
     },
-    /// The far side closes the connection.
-    Word(CloseWord),
+    /// Nothing is said.
+    Word(Word),
 }
 
-/// The only word for [`Turn`].
+/// Words for [`Turn`].
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum CloseWord {
-    /// Nothing more comes.
+pub enum Word {
+    /// The plugin begins TLS. What follows is still written as it is meant.
+    Tls,
+    /// The far side closes the connection.
     Close,
+}
+
+/// A far side as cases name it.
+pub(crate) fn place(host: &str, port: u16) -> String {
+    format!("{host}:{port}")
 }
 
 enum Step {
     Receive(Vec<u8>),
     Send(Vec<u8>),
-    Close,
+    Word(Word),
+}
+
+/// The plugin's end of a conversation.
+struct Near {
+    stream: DuplexStream,
+    /// Where it says that it begins TLS; the answer comes if the case has that next.
+    handshakes: mpsc::UnboundedSender<oneshot::Sender<()>>,
+}
+
+/// The other end.
+struct Far {
+    stream: DuplexStream,
+    handshakes: mpsc::UnboundedReceiver<oneshot::Sender<()>>,
 }
 
 /// The conversations of a case that have not begun, and those under way.
@@ -76,12 +104,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Conversations {
     /// Reads what the turns name.
-    pub(crate) fn new(all: &[Conversation], folder: &Path, problems: Problems) -> Result<Self, String> {
+    pub(crate) fn new(all: &[Conversation], folder: &Path, veil: &Veil, problems: Problems) -> Result<Self, String> {
         let step = |turn: &Turn| {
             Ok(match turn {
-                Turn::Receive { receive } => Step::Receive(receive.bytes(folder)?),
-                Turn::Send { send } => Step::Send(send.bytes(folder)?),
-                Turn::Word(CloseWord::Close) => Step::Close,
+                Turn::Receive { receive } => Step::Receive(veil.lifted(&receive.bytes(folder)?)),
+                Turn::Send { send } => Step::Send(veil.lifted(&send.bytes(folder)?)),
+                Turn::Word(word) => Step::Word(*word),
             })
         };
         let steps = |one: &Conversation| {
@@ -92,28 +120,29 @@ impl Conversations {
         Ok(Self { waiting: Mutex::new(waiting), running: Mutex::default(), problems })
     }
 
-    /// Begins the next conversation with a place; gives where it takes place. The error says what else there is.
-    pub(crate) async fn begin(&self, to: &str) -> std::io::Result<Result<SocketAddr, String>> {
+    /// Begins the next conversation with a place. The error says what else there is.
+    pub(crate) fn begin(&self, to: &str) -> Result<Box<dyn Line>, String> {
         let steps = {
             let mut waiting = lock(&self.waiting);
             let Some(at) = waiting.iter().position(|(place, _)| place == to) else {
                 let there: Vec<&str> = waiting.iter().map(|(place, _)| place.as_str()).collect();
                 let there = if there.is_empty() { "no further connection".to_owned() } else { there.join(", ") };
-                return Ok(Err(format!(
+                return Err(format!(
                     "the plugin opened a connection that the case does not know\n  opened   {to}\n  expected {there}"
-                )));
+                ));
             };
             waiting.remove(at).1
         };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
+        let (near, far) = tokio::io::duplex(ON_THE_WAY);
+        let (asked, handshakes) = mpsc::unbounded_channel();
+        let mut far = Far { stream: far, handshakes };
         let (to, problems) = (to.to_owned(), self.problems.clone());
         lock(&self.running).push(tokio::spawn(async move {
-            if let Err(problem) = converse(&listener, steps).await {
+            if let Err(problem) = far.converse(steps).await {
                 problems.add(format!("the connection to {to}: {problem}"));
             }
         }));
-        Ok(Ok(address))
+        Ok(Box::new(Near { stream: near, handshakes: asked }))
     }
 
     /// Waits for all of them; those that never began are problems, too.
@@ -132,47 +161,112 @@ impl Conversations {
     }
 }
 
-async fn converse(listener: &TcpListener, steps: Vec<Step>) -> Result<(), String> {
-    let (mut stream, _) = listener.accept().await.map_err(|error| error.to_string())?;
-    for (number, step) in steps.into_iter().enumerate() {
-        let turn = number + 1;
-        match step {
-            Step::Receive(expected) => {
-                receive(&mut stream, &expected).await.map_err(|why| format!("turn {turn}{why}"))?
+impl Far {
+    async fn converse(&mut self, steps: Vec<Step>) -> Result<(), String> {
+        for (number, step) in steps.into_iter().enumerate() {
+            let turn = number + 1;
+            match step {
+                Step::Receive(expected) => {
+                    self.receive(&expected).await.map_err(|why| format!("turn {turn}{why}"))?;
+                }
+                Step::Send(bytes) => {
+                    // Whoever has closed a connection does not wait for what is said last.
+                    let _ = self.stream.write_all(&bytes).await;
+                }
+                Step::Word(Word::Tls) => self.agree().await.map_err(|why| format!("turn {turn}: {why}"))?,
+                Step::Word(Word::Close) => return Ok(()),
             }
-            Step::Send(bytes) => {
-                let sent = stream.write_all(&bytes).await;
-                sent.map_err(|_| format!("turn {turn}: the plugin closed it before it got {}", text(&bytes)))?;
-            }
-            Step::Close => return Ok(()),
+        }
+        // One read: who says more would wait for an answer.
+        let mut more = vec![0; 4096];
+        match self.hear(&mut more).await? {
+            0 => Ok(()),
+            read => Err(format!("at its end the plugin said {} more", text(&more[..read]))),
         }
     }
-    // One read: who says more would wait for an answer. A plugin that does not want one may reset the connection.
-    let mut more = vec![0; 4096];
-    let read = stream.read(&mut more).await.unwrap_or(0);
-    match read {
-        0 => Ok(()),
-        _ => Err(format!("at its end the plugin said {} more", text(&more[..read]))),
+
+    /// Waits for bytes; 0 is the end.
+    async fn hear(&mut self, buffer: &mut [u8]) -> Result<usize, String> {
+        let began = || "the plugin began TLS, which the case does not have there".to_owned();
+        tokio::select! {
+            biased;
+            read = self.stream.read(buffer) => Ok(read.unwrap_or(0)),
+            Some(_) = self.handshakes.recv() => Err(began()),
+        }
+    }
+
+    async fn receive(&mut self, expected: &[u8]) -> Result<(), String> {
+        let mut heard = Vec::new();
+        let mut buffer = vec![0; 4096];
+        while heard.len() < expected.len() && expected.starts_with(&heard) {
+            let most = buffer.len().min(expected.len() - heard.len());
+            match self.hear(&mut buffer[..most]).await.map_err(|why| format!(": {why}"))? {
+                0 => break,
+                read => heard.extend_from_slice(&buffer[..read]),
+            }
+        }
+        if heard == expected {
+            return Ok(());
+        }
+        // The rest of what it said makes the message easier to read.
+        let rest = self.stream.read(&mut buffer).now_or_never().and_then(Result::ok).unwrap_or(0);
+        heard.extend_from_slice(&buffer[..rest]);
+        Err(format!("\n  expected {}\n  actual   {}", text(expected), text(&heard)))
+    }
+
+    /// Waits until the plugin begins TLS.
+    async fn agree(&mut self) -> Result<(), String> {
+        let mut buffer = [0; 4096];
+        let read = tokio::select! {
+            biased;
+            Some(asked) = self.handshakes.recv() => {
+                let _ = asked.send(());
+                return Ok(());
+            }
+            read = self.stream.read(&mut buffer) => read.unwrap_or(0),
+        };
+        let said = if read == 0 { "closed it".to_owned() } else { format!("said {}", text(&buffer[..read])) };
+        Err(format!("the plugin {said} instead of beginning TLS"))
     }
 }
 
-async fn receive(stream: &mut TcpStream, expected: &[u8]) -> Result<(), String> {
-    let mut heard = Vec::new();
-    let mut buffer = vec![0; 4096];
-    while heard.len() < expected.len() && expected.starts_with(&heard) {
-        let most = buffer.len().min(expected.len() - heard.len());
-        match stream.read(&mut buffer[..most]).await {
-            Ok(read) if read > 0 => heard.extend_from_slice(&buffer[..read]),
-            _ => break,
+#[async_trait]
+impl Line for Near {
+    async fn start_tls(self: Box<Self>, host: &str, port: u16, limit: Duration) -> Result<Box<dyn Stream>, Error> {
+        let peer = place(host, port);
+        let (asked, agreed) = oneshot::channel();
+        // A conversation that is over hears nothing, and the answer never comes.
+        let _ = self.handshakes.send(asked);
+        match tokio::time::timeout(limit, agreed).await {
+            Ok(Ok(())) => Ok(self),
+            Ok(Err(_)) => Err(Error::Connect { peer, source: std::io::ErrorKind::ConnectionReset.into() }),
+            Err(_) => Err(Error::ConnectTimeout { peer, after: limit }),
         }
     }
-    if heard == expected {
-        return Ok(());
+
+    fn peer(&self) -> IpAddr {
+        Ipv4Addr::LOCALHOST.into()
     }
-    // The rest of what it said makes the message easier to read.
-    let rest = stream.try_read(&mut buffer).unwrap_or(0);
-    heard.extend_from_slice(&buffer[..rest]);
-    Err(format!("\n  expected {}\n  actual   {}", text(expected), text(&heard)))
+}
+
+impl AsyncRead for Near {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Near {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -38,6 +38,13 @@ impl Veil {
         self.secrets.iter().fold(bytes.to_vec(), hide)
     }
 
+    /// What a recording hides, back in its place.
+    pub(crate) fn lifted(&self, bytes: &[u8]) -> Vec<u8> {
+        let show =
+            |bytes: Vec<u8>, (value, name): &(String, String)| replaced(&bytes, name.as_bytes(), value.as_bytes());
+        self.secrets.iter().fold(bytes.to_vec(), show)
+    }
+
     /// The text without secrets and with the same random names in every recording.
     pub(crate) fn text(&mut self, text: &str) -> String {
         let text = self.secrets(text);

@@ -2,6 +2,7 @@
 //! layout"): one configuration, exactly one layer. Makes them and checks them; moves nothing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use cooperage_store::Digest;
 use hyper::body::Bytes;
@@ -98,6 +99,13 @@ pub enum Component {
         /// How many there are.
         size: u64,
     },
+    /// In a file of the user. They are checked when they are read.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// How many there are.
+        size: u64,
+    },
 }
 
 impl Component {
@@ -105,7 +113,7 @@ impl Component {
     pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Cached { size, .. } => *size,
+            Self::Cached { size, .. } | Self::File { size, .. } => *size,
         }
     }
 }

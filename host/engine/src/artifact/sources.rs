@@ -1,7 +1,7 @@
 //! Gets a plugin from wherever its reference says, asking the network only when nothing at hand will do.
 //!
-//! Cache layout below one directory: `components/<hex>.wasm`, `manifests/<hex>.json`, `signatures/<hex>.json`, and
-//! `pins/<hex>.json`, which holds the manifest digest that a tag stood for when it was last asked for.
+//! Cache layout below one directory: `components/<hex>.wasm`, `manifests/<hex>.json`, `signatures/<hex>.json`,
+//! `pins/<hex>.json`, which holds the manifest digest that a tag stood for when it was last asked for, and `files` (see there).
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::layout::{Bundle, read_file, read_layout, read_limited};
+use super::layout::{Bundle, read_layout, read_limited};
 use super::pack::{Artifact, Component, LARGEST_MANIFEST, read_manifest};
 use super::reference::{PluginReference, RegistryReference};
 use super::remote::Remote;
@@ -48,7 +48,7 @@ impl Sources {
                 Some(bundle) => bundle.get(name),
                 None => Err(Error::NotFound(format!("no plugin `{name}` is bundled with this program"))),
             },
-            PluginReference::File(path) => read_file(&self.base.join(path), self.largest),
+            PluginReference::File(path) => self.load_file(&self.base.join(path)),
             PluginReference::Layout { directory, name } => {
                 read_layout(&self.base.join(directory), name.as_deref(), self.largest)
             }
@@ -93,6 +93,11 @@ impl Sources {
         let (from, size) = match &artifact.component {
             Component::Bytes(bytes) => return Ok(bytes.clone()),
             Component::Cached { from, size } => (from, *size),
+            Component::File { path, .. } => {
+                let bytes = Bytes::from(read_limited(path, self.largest)?);
+                let changed = || Error::invalid(path.display().to_string(), "it changed just now; try it again");
+                return (Digest::of(&bytes) == artifact.digest).then_some(bytes).ok_or_else(changed);
+            }
         };
         if let Some(bytes) = self.checked(&artifact.digest) {
             return Ok(bytes);

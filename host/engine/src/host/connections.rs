@@ -9,14 +9,13 @@ use cooperage_solve::{Error, ErrorKind};
 use http::{HeaderName, HeaderValue, Request};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use wasmtime::component::Resource;
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
 use crate::bindings::imports::cooperage::plugin::connections;
 use crate::host::answer;
-use crate::http::Stream as AnyStream;
 use crate::http::address::{AddressKind, Reach, is_loopback_host, literal};
+use crate::http::{Line, Stream as AnyStream, Transport};
 use crate::instance::{Answer, State};
 
 /// The most that one read gives.
@@ -34,7 +33,7 @@ pub struct Connection {
 }
 
 enum Stream {
-    Plain(TcpStream),
+    Plain(Box<dyn Line>),
     /// Behind TLS or a switch of protocols.
     Other(Box<dyn AnyStream>),
     /// TLS was begun and failed.
@@ -68,8 +67,9 @@ impl connections::HostConnection for State {
             Err(error) => return answer(Err(error)),
         };
         match self.client().open(&host, port, reach, patience.connect).await {
-            Ok((tcp, peer)) => {
-                let (stream, peer) = (Stream::Plain(tcp), peer.to_string());
+            Ok(line) => {
+                let peer = line.peer().to_string();
+                let stream = Stream::Plain(line);
                 self.connected(Connection { stream, host, port, peer, patience, ahead: Ahead::Nothing })
             }
             Err(error) => answer(Err(error.into())),
@@ -101,10 +101,9 @@ impl connections::HostConnection for State {
     }
 
     async fn start_tls(&mut self, this: Resource<Connection>, name: String) -> Answer<()> {
-        let client = self.client().clone();
         let connection = self.table.get_mut(&this)?;
-        let tcp = match std::mem::replace(&mut connection.stream, Stream::Broken) {
-            Stream::Plain(tcp) => tcp,
+        let line = match std::mem::replace(&mut connection.stream, Stream::Broken) {
+            Stream::Plain(line) => line,
             other => {
                 connection.stream = other;
                 return answer(Err(Error::invalid("TLS was begun on this connection already")));
@@ -118,9 +117,9 @@ impl connections::HostConnection for State {
         }
         // Protocols such as FTP open further connections on ports that nobody can configure trust for.
         let port = *self.tls_ports.entry(name.clone()).or_insert(connection.port);
-        match client.start_tls(tcp, &name, port, connection.patience.connect).await {
+        match line.start_tls(&name, port, connection.patience.connect).await {
             Ok(stream) => {
-                connection.stream = Stream::Other(Box::new(stream));
+                connection.stream = Stream::Other(stream);
                 Ok(Ok(()))
             }
             Err(error) => answer(Err(error.into())),
@@ -191,7 +190,7 @@ impl Pollable for Connection {
 impl Connection {
     fn stream(&mut self) -> io::Result<&mut dyn AnyStream> {
         match &mut self.stream {
-            Stream::Plain(stream) => Ok(stream),
+            Stream::Plain(line) => Ok(line.as_mut()),
             Stream::Other(stream) => Ok(stream.as_mut()),
             Stream::Broken => Err(io::ErrorKind::NotConnected.into()),
         }

@@ -39,7 +39,8 @@ impl Resolver for SystemResolver {
     }
 }
 
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Bytes in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// An open connection and, unless a proxy hides it, the address at its other end.

@@ -1,35 +1,51 @@
 //! Connections for protocols other than HTTP, by the same rules of look-up, addresses and TLS.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::address::{Reach, literal};
-use super::connect::{Connector, admitted, race, tls_error};
+use super::connect::{Connector, Stream, admitted, race, tls_error};
 use super::rule::Origin;
 use super::{Client, Error};
 
+/// A connection on which TLS was not begun yet.
+#[async_trait]
+pub trait Line: Stream {
+    /// Begins TLS with the host at the other end, whose certificate must be valid for `host`. What is trusted there is what
+    /// is configured for `host` and `port`. `limit` is the time that it may take.
+    ///
+    /// # Errors
+    /// When the far side does not want it or is not trusted; the connection is lost then.
+    async fn start_tls(self: Box<Self>, host: &str, port: u16, limit: Duration) -> Result<Box<dyn Stream>, Error>;
+
+    /// The address of the other end.
+    fn peer(&self) -> IpAddr;
+}
+
+/// A [`Line`] of the network.
+pub(crate) struct Wire {
+    tcp: TcpStream,
+    peer: IpAddr,
+    client: Client,
+}
+
 impl Client {
     /// Connects to a host by name or address.
-    pub(crate) async fn open(
-        &self,
-        host: &str,
-        port: u16,
-        reach: Reach,
-        limit: Duration,
-    ) -> Result<(TcpStream, IpAddr), Error> {
+    pub(super) async fn dial(&self, host: &str, port: u16, reach: Reach, limit: Duration) -> Result<Wire, Error> {
         let origin = Origin { https: false, host: host.to_owned(), port };
         let late = || Error::ConnectTimeout { peer: origin.authority(), after: limit };
         let connecting = async {
-            if let Some(transport) = &self.settings().transport {
-                return race(vec![transport.lead(&format!("{host}:{port}")).await?], &origin.authority()).await;
-            }
             let addresses = self.connector().look_up(host, port).await?;
             race(admitted(addresses, &origin, reach)?, &origin.authority()).await
         };
@@ -37,21 +53,47 @@ impl Client {
         let peer = tcp.peer_addr().map_err(|source| Error::Connect { peer: origin.authority(), source })?.ip();
         // Commands are written whole and waited for.
         let _ = tcp.set_nodelay(true);
-        Ok((tcp, peer))
+        Ok(Wire { tcp, peer, client: self.clone() })
     }
+}
 
-    /// Begins TLS on a connection to `host` and `port`, whose certificate must be valid for the host.
-    pub(crate) async fn start_tls(
-        &self,
-        tcp: TcpStream,
-        host: &str,
-        port: u16,
-        limit: Duration,
-    ) -> Result<TlsStream<TcpStream>, Error> {
+impl Wire {
+    async fn encrypt(self, host: &str, port: u16, limit: Duration) -> Result<TlsStream<TcpStream>, Error> {
         let origin = Origin { https: true, host: host.to_owned(), port };
         let late = || Error::ConnectTimeout { peer: origin.authority(), after: limit };
-        let handshake = self.connector().handshake(tcp, &origin);
+        let handshake = self.client.connector().handshake(self.tcp, &origin);
         tokio::time::timeout(limit, handshake).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+#[async_trait]
+impl Line for Wire {
+    async fn start_tls(self: Box<Self>, host: &str, port: u16, limit: Duration) -> Result<Box<dyn Stream>, Error> {
+        Ok(Box::new(self.encrypt(host, port, limit).await?))
+    }
+
+    fn peer(&self) -> IpAddr {
+        self.peer
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
 
@@ -99,9 +141,9 @@ mod tests {
         let client = Client::new(Settings { tls, ..Settings::default() }).unwrap();
         let wait = Duration::from_secs(5);
         let open = async |client: &Client, name: &'static str| {
-            let (tcp, peer) = client.open(name, port, Reach::LOOPBACK, wait).await?;
-            assert!(peer.is_loopback());
-            client.start_tls(tcp, name, port, wait).await
+            let wire = client.dial(name, port, Reach::LOOPBACK, wait).await?;
+            assert!(wire.peer().is_loopback());
+            wire.encrypt(name, port, wait).await
         };
         let mut stream = open(&client, "localhost").await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -115,7 +157,7 @@ mod tests {
         // Trust is configured by name.
         let error = open(&client, "127.0.0.1").await.unwrap_err();
         assert!(matches!(error, Error::Tls { hint: Some(_), .. }), "{error}");
-        let denied = client.open("localhost", port, Reach::PUBLIC, wait).await.unwrap_err();
+        let denied = client.dial("localhost", port, Reach::PUBLIC, wait).await.err().unwrap();
         assert!(matches!(denied, Error::AddressDenied { .. }), "{denied}");
     }
 }

@@ -1,29 +1,31 @@
 //! What carries a request or a connection once it is allowed: the network, or what a test puts in its place. Knows no
 //! grant; whatever comes here was checked.
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use ::http::{Request, Response};
 use async_trait::async_trait;
 use http_body_util::BodyExt;
 use wasmtime_wasi_http::WasiBody;
 
+use super::address::Reach;
 use super::client::{Client, SendOptions};
 use super::rule::Origin;
-use super::{Error, Settings};
+use super::{Error, Line, Settings};
 
-/// Carries requests with absolute URLs.
+/// Carries requests with absolute URLs, and opens connections.
 #[async_trait]
 pub trait Transport: Send + Sync {
     /// Sends one request and gives the answer once its head is there.
     async fn carry(&self, request: Request<WasiBody>, options: &SendOptions) -> Result<Response<WasiBody>, Error>;
 
-    /// Where a connection for another protocol goes instead of to `HOST:PORT`; by default nowhere.
+    /// Opens a connection for another protocol, by default none. `limit` is the time that it may take.
     ///
     /// # Errors
     /// What the guest is told instead.
-    async fn lead(&self, authority: &str) -> Result<SocketAddr, Error> {
-        Err(Error::Denied(format!("{authority}: this host has no network, only the HTTP exchanges it was given")))
+    async fn open(&self, host: &str, port: u16, _reach: Reach, _limit: Duration) -> Result<Box<dyn Line>, Error> {
+        let origin = Origin { https: false, host: host.to_owned(), port };
+        Err(no_network(&origin))
     }
 }
 
@@ -35,16 +37,24 @@ impl Transport for Client {
             None => Ok(self.send(request, options).await?.map(|body| body.map_err(Into::into).boxed_unsync())),
         }
     }
+
+    async fn open(&self, host: &str, port: u16, reach: Reach, limit: Duration) -> Result<Box<dyn Line>, Error> {
+        match &self.settings().transport {
+            Some(transport) => transport.clone().open(host, port, reach, limit).await,
+            None => Ok(Box::new(self.dial(host, port, reach, limit).await?)),
+        }
+    }
+}
+
+fn no_network(origin: &Origin) -> Error {
+    Error::Denied(format!("{}: this host has no network, only the HTTP exchanges it was given", origin.authority()))
 }
 
 impl Settings {
     /// Refuses what only the network can do, where something stands in for it.
     pub(super) fn only_network(&self, origin: &Origin) -> Result<(), Error> {
         match self.transport {
-            Some(_) => Err(Error::Denied(format!(
-                "{}: this host has no network, only the HTTP exchanges it was given",
-                origin.authority()
-            ))),
+            Some(_) => Err(no_network(origin)),
             None => Ok(()),
         }
     }
