@@ -237,3 +237,39 @@ fn several_contexts_have_names() {
     let text = "FROM base:1\nCOPY --from=more thing /\n";
     check(&machine, text, &["--build-context", &other], &["0644 0:0 /thing = other"]);
 }
+
+#[test]
+fn images_take_the_place_of_bases_and_stages() {
+    let Some(machine) = machine() else { return };
+    machine.dockerfile("mine", "FROM base:1\nRUN echo mine > /mine\nUSER worker\nENV FROM_MINE=yes\n");
+    let digest = machine.build("mine", &["-t", "mine:1", "-o", "type=oci-dir,dest=layout"]);
+    let text = "FROM nowhere.invalid/os:1 AS os\nFROM os\nCOPY --from=tools /mine /copied\n";
+    machine.dockerfile("context", text);
+    let layout = machine.text("layout");
+    for place in [
+        "docker-image://mine:1".to_owned(),
+        format!("oci-layout://{layout}"),
+        format!("oci-layout://{layout}:1"),
+        format!("oci-layout://{layout}@{digest}"),
+    ] {
+        let (os, tools) = (format!("os={place}"), "tools=docker-image://mine:1");
+        machine.build("context", &["-t", "result:1", "--build-context", &os, "--build-context", tools]);
+        let tree = machine.tree_above_base("result:1");
+        for entry in ["/mine = mine\\n", "/copied = mine\\n"] {
+            assert!(tree.iter().any(|found| found.ends_with(entry)), "{entry:?} is not in {tree:#?}");
+        }
+        let configuration = machine.configuration("result:1");
+        assert_eq!(configuration["config"]["User"], "worker", "{place}");
+    }
+    for (place, parts) in [
+        ("docker-image://UPPER".to_owned(), &["UPPER"][..]),
+        ("docker-image://mine:2".to_owned(), &["mine:2"]),
+        (format!("oci-layout://{layout}:7"), &["the image 7", "1", "in the layout"]),
+        ("oci-layout://no/such".to_owned(), &["no/such/oci-layout"]),
+    ] {
+        let os = format!("os={place}");
+        let ran = machine.run(&["build", "context", "--pull=never", "--build-context", &os]);
+        assert_eq!(ran.code, Some(2), "{place}: {}", ran.stderr);
+        ran.says(parts);
+    }
+}

@@ -198,15 +198,19 @@ pub(crate) struct Build {
     /// Build argument, as NAME=VALUE, or NAME for the value in the environment; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) build_arg: Vec<String>,
-    /// Another build context, as NAME=DIRECTORY or NAME=URL; may be repeated
+    /// Another build context, as NAME=DIRECTORY, NAME=URL, NAME=docker-image://REFERENCE or
+    /// NAME=oci-layout://DIRECTORY[:TAG]; may be repeated
     #[arg(long, value_name = "NAME=PLACE")]
     pub(crate) build_context: Vec<String>,
     /// Label of the image, as NAME=VALUE; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) label: Vec<String>,
-    /// Result, as type=oci|docker,dest=FILE or type=oci-dir,dest=DIR; may be repeated
+    /// Result, as type=image|registry|oci|oci-dir|docker|tar|local,dest=PLACE; a plain DIR gets the files; may be repeated
     #[arg(short, long, value_name = "SPEC")]
     pub(crate) output: Vec<String>,
+    /// Make one layer of all, those of the base image included
+    #[arg(long)]
+    pub(crate) squash: bool,
     /// Push the image under its names
     #[arg(long)]
     pub(crate) push: bool,

@@ -104,7 +104,7 @@ fn duration(text: &str) -> Result<Duration, Failure> {
 }
 
 /// `gzip`, `gzip:6`, `zstd`, `zstd:3`, `none`.
-fn compression(text: &str) -> Result<Compression, Failure> {
+pub(crate) fn compression(text: &str) -> Result<Compression, Failure> {
     let wrong = || {
         Failure::usage(format!("{text:?} is not a compression"))
             .hint("use none, gzip, gzip:1 to gzip:9, zstd, or zstd:1 to zstd:19")

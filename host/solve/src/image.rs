@@ -97,7 +97,7 @@ impl Build {
 
 /// A process for another processor would run as this machine's, and its result would be in the wrong image. Looks at the
 /// tree of the image and at all that it copies from or mounts, before anything is done.
-fn check_processors(image: &Image) -> Result<(), Error> {
+pub(crate) fn check_processors(image: &Image) -> Result<(), Error> {
     let host = Platform::host();
     let mut seen = HashSet::new();
     let mut todo = vec![(&image.tree, Some(&image.platform))];

@@ -19,6 +19,7 @@ mod image;
 mod key;
 mod mode;
 mod mounts;
+mod outputs;
 mod own_store;
 mod pattern;
 mod place;

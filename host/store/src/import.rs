@@ -52,16 +52,39 @@ impl Store {
     /// # Errors
     /// `NotFound` if a part is missing, `DigestMismatch` or `Corrupt` if one is not what it claims to be.
     pub fn import_layout(&self, directory: &Path) -> Result<Vec<Imported>> {
-        let document = |name: &str| {
-            let file = open_regular(&directory.join(name))?;
-            let file = file.ok_or_else(|| Error::NotFound { what: directory.join(name).display().to_string() })?;
-            read_document(file, name)
+        self.import_some(directory, layout_index(directory)?)
+    }
+
+    /// Takes in one image of an OCI layout directory: the one with this tag or digest, or the only one.
+    ///
+    /// # Errors
+    /// As [`import_layout`](Self::import_layout); `NotFound` too if there is no such image, or more than one to choose from.
+    pub fn import_layout_image(&self, directory: &Path, name: Option<&str>) -> Result<Descriptor> {
+        let mut index = layout_index(directory)?;
+        let missing = |why: String| Error::NotFound { what: format!("{why} in the layout {}", directory.display()) };
+        let tags: Vec<String> =
+            index.manifests.iter().filter_map(|image| image.annotations.get(REF_NAME).cloned()).collect();
+        let is_wanted = |image: &Descriptor| match name {
+            Some(name) => {
+                image.annotations.get(REF_NAME).is_some_and(|tag| tag == name) || image.digest.to_string() == name
+            }
+            None => true,
         };
-        check_version(&document("oci-layout")?)?;
+        index.manifests.retain(is_wanted);
+        index.manifests.dedup_by(|one, other| one.digest == other.digest);
+        match (&index.manifests[..], name) {
+            ([_], _) => {}
+            ([], Some(name)) => return Err(missing(format!("the image {name}, but {},", tags.join(", ")))),
+            ([], None) => return Err(missing("any image".to_owned())),
+            (_, _) => return Err(missing(format!("one image to choose, but {},", tags.join(", ")))),
+        }
+        let imported = self.import_some(directory, index)?.pop();
+        imported.map(|imported| imported.image).ok_or_else(|| missing("any image".to_owned()))
+    }
+
+    fn import_some(&self, directory: &Path, index: Index) -> Result<Vec<Imported>> {
         let blobs = directory.join("blobs").join("sha256");
-        self.import_index(&document("index.json")?, &[], &mut |wanted| match open_regular(
-            &blobs.join(wanted.digest.hex()),
-        )? {
+        self.import_index(index, &[], &mut |wanted| match open_regular(&blobs.join(wanted.digest.hex()))? {
             Some(file) => copy_blob(self.blobs(), file, wanted).map(|()| true),
             None => Ok(false),
         })
@@ -80,15 +103,16 @@ impl Store {
         match (members.documents.get("oci-layout"), members.documents.get("index.json")) {
             (Some(version), Some(index)) => {
                 check_version(version)?;
-                self.import_index(index, &docker, &mut |wanted| Ok(self.blobs().size(&wanted.digest)?.is_some()))
+                self.import_index(parse(index, "index.json")?, &docker, &mut |wanted| {
+                    Ok(self.blobs().size(&wanted.digest)?.is_some())
+                })
             }
             _ if !docker.is_empty() => docker.iter().map(|image| self.import_docker(image, &members)).collect(),
             _ => Err(corrupt("the archive", "it has neither oci-layout and index.json nor manifest.json")),
         }
     }
 
-    fn import_index(&self, index: &[u8], docker: &[DockerImage], bring: &mut Bring<'_>) -> Result<Vec<Imported>> {
-        let index: Index = parse(index, "index.json")?;
+    fn import_index(&self, index: Index, docker: &[DockerImage], bring: &mut Bring<'_>) -> Result<Vec<Imported>> {
         let mut all: Vec<Imported> = Vec::new();
         for mut image in index.manifests {
             let name = name_of(&image);
@@ -300,6 +324,17 @@ fn clean(path: &str) -> Option<String> {
         }
     }
     (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+/// The index of a layout whose version is known.
+fn layout_index(directory: &Path) -> Result<Index> {
+    let document = |name: &str| {
+        let file = open_regular(&directory.join(name))?;
+        let file = file.ok_or_else(|| Error::NotFound { what: directory.join(name).display().to_string() })?;
+        read_document(file, name)
+    };
+    check_version(&document("oci-layout")?)?;
+    parse(&document("index.json")?, "index.json")
 }
 
 fn copy_blob(blobs: &Blobs, file: File, wanted: &Descriptor) -> Result<()> {

@@ -8,6 +8,7 @@
 mod content;
 mod lock;
 mod meta;
+mod put;
 mod read;
 mod seal;
 mod stream;

@@ -41,6 +41,7 @@ impl Builder for Dockerfile {
 cooperage_sdk::plugin!(Dockerfile: builder);
 
 fn build(request: BuildRequest<Parameters>) -> Result<Vec<Image>, Fault> {
+    let images = request.named_images().map(str::to_owned).collect();
     let parameters = request.parameters;
     let mut host = Host::default();
     let recipe = recipe::load(&parameters, &mut host)?;
@@ -56,6 +57,7 @@ fn build(request: BuildRequest<Parameters>) -> Result<Vec<Image>, Fault> {
         labels: parameters.labels.into_iter().chain(request.labels).collect(),
         epoch: request.epoch,
         ignore: recipe.ignore,
+        images,
     };
     let planned = plan::convert(&dockerfile, &recipe.source, &target, &mut host)?;
     let image = |image: plan::Image<Rc<Tree>>| {

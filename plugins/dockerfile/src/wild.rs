@@ -20,6 +20,7 @@ fn attempt(text: &str, arguments: &[(&str, &str)]) -> Result<(Vec<Image<usize>>,
         labels: Vec::new(),
         epoch: None,
         ignore: Vec::new(),
+        images: Vec::new(),
     };
     let mut recorder = Recorder::default();
     let images = convert(&dockerfile, &source, &request, &mut recorder)?;

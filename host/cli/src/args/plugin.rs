@@ -80,6 +80,7 @@ pub(crate) enum Plugin {
     /// Tell what is to be mended before others use a plugin
     Check {
         /// File, bundled name or reference
+        #[arg(default_value = "plugin.wasm")]
         plugin: String,
         /// Version of the contract that hosts must be able to run it with; may be repeated
         #[arg(long, value_name = "VERSION")]

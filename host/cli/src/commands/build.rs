@@ -1,20 +1,22 @@
 //! `coop build`: one image, from a context through a builder plugin to names, files and a registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use cooperage_engine::ports::Registries;
 use cooperage_engine::{BuildRequest, BuiltImage};
-use cooperage_solve::{Build, Context, Redactor, Secrets};
+use cooperage_solve::{Build, Context, CopyOptions, Image, Origin, Outcome, Redactor, Secrets, Tree};
 use cooperage_store::{BuildEntry, Descriptor, Platform, Reference, Store, media_types};
 use serde_json::{Map, Value, json};
 
 use crate::app::{App, Session};
 use crate::args::{self, ProgressMode};
-use crate::commands::image::{Output, export};
 use crate::error::{Exit, Failure};
 use crate::evaluation::{self, context, pair};
+use crate::exports::{self, Output, Wanted};
+use crate::named_images::{self, NamedImages};
 use crate::output;
 use crate::plugins::call_failure;
 use crate::progress;
@@ -29,39 +31,58 @@ pub(crate) fn run(app: &App, arguments: &args::Build) -> Result<(), Failure> {
     let reporter = progress::reporter(mode).without(&request.secrets);
     let session = app.session_with(reporter, arguments.evaluation.pull, Default::default(), Default::default())?;
     let contexts = request.contexts.clone();
-    let options = evaluation::options(app, &session, &arguments.evaluation, contexts, request.secrets.clone())?;
+    let mut options = evaluation::options(app, &session, &arguments.evaluation, contexts, request.secrets.clone())?;
+    let (names, others) = (request.images.clone(), options.images);
+    options.images = Arc::new(NamedImages { names, others });
+    if let Some(compression) = &request.compression {
+        options.compression = evaluation::compression(compression)?;
+    }
     let build = Build::new(options);
     let result = app.block_on(make(&session, &build, &request));
     record(app.store()?, &request.subject(), &build, started, result.is_ok())?;
     let image = result?;
-    for name in &request.names {
-        app.store()?.images().tag(&name.to_string(), &image)?;
+    let mut pushed = Vec::new();
+    if let Some(image) = &image {
+        for name in &request.names {
+            app.store()?.images().tag(&name.to_string(), image)?;
+        }
+        for to in &request.outputs {
+            exports::export(app, image, &request.names, to)?;
+        }
+        pushed = push(app, &session, &request.pushed)?;
+        write_results(app.store()?, arguments, &request, image, &pushed)?;
     }
-    for to in &request.outputs {
-        export(app, &image, &request.names, to)?;
-    }
-    let pushed = if arguments.push { push(app, &session, &request.names)? } else { Vec::new() };
-    write_results(app.store()?, arguments, &request, &image, &pushed)?;
-    if request.outputs.iter().any(|to| to.path() == Path::new("-")) {
-        // Standard output is the image.
+    if request.outputs.iter().any(|to| to.path() == Some(Path::new("-"))) {
+        // Standard output is the result.
         return Ok(());
     }
-    if arguments.quiet {
-        return output::line(&image.digest.to_string());
+    match &image {
+        Some(image) if arguments.quiet => output::line(&image.digest.to_string()),
+        None if arguments.quiet => Ok(()),
+        image => summary(&request, image.as_ref(), &pushed),
     }
-    summary(&request, &image, &pushed)
 }
 
 /// The command line with every file and name resolved.
 struct Request {
     contexts: BTreeMap<String, Context>,
+    /// Images in the place of contexts.
+    images: named_images::Names,
     parameters: Value,
     builder: String,
     platforms: Vec<Platform>,
     arguments: Vec<(String, String)>,
     labels: Vec<(String, String)>,
     names: Vec<Reference>,
+    /// Those of them that are pushed.
+    pushed: Vec<Reference>,
     outputs: Vec<Output>,
+    /// Whether an image is wanted, and not just its files.
+    image: bool,
+    /// Whether it gets one layer.
+    squash: bool,
+    /// What outputs say of compression.
+    compression: Option<String>,
     secrets: Secrets,
     epoch: Option<u64>,
     /// What is built, for people.
@@ -76,9 +97,13 @@ impl Request {
             Context::Tree(_) => None,
         };
         let mut contexts = BTreeMap::from([(String::new(), main)]);
+        let mut images = named_images::Names::new();
         for text in &arguments.build_context {
             let (name, place) = pair(text, "build context")?;
-            contexts.insert(name.to_owned(), context(place)?);
+            match named_images::reference(app.leased_store()?, place)? {
+                Some(reference) => drop(images.insert(name.to_owned(), reference)),
+                None => drop(contexts.insert(name.to_owned(), context(place)?)),
+            }
         }
         let mut parameters = Map::new();
         if let Some(file) = &arguments.file {
@@ -91,21 +116,30 @@ impl Request {
             let (name, value) = pair(text, "parameter")?;
             parameters.insert(name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| json!(value)));
         }
-        if arguments.push && arguments.tag.is_empty() {
-            return Err(Failure::usage("--push needs a name").hint("add --tag REGISTRY/NAME:TAG"));
-        }
+        let wanted: Vec<Wanted> =
+            arguments.output.iter().map(|text| Wanted::of_build(text)).collect::<Result<_, _>>()?;
+        let (names, pushed) = naming(names(&arguments.tag)?, arguments.push, &wanted)?;
+        let compression = one_compression(&wanted)?;
+        let outputs: Vec<Output> = wanted.into_iter().map(|wanted| wanted.output).collect();
+        let documents = arguments.iidfile.is_some() || arguments.metadata_file.is_some();
+        let image = outputs.is_empty() || outputs.iter().any(Output::is_image) || !names.is_empty() || documents;
         let pairs = |texts: &[String], what: &str| -> Result<Vec<(String, String)>, Failure> {
             texts.iter().map(|text| pair(text, what).map(|(a, b)| (a.to_owned(), b.to_owned()))).collect()
         };
         Ok(Self {
             contexts,
+            images,
             parameters: Value::Object(parameters),
             platforms: platforms(&arguments.platform)?,
             builder: arguments.builder.clone().unwrap_or_else(|| app.config.builder().to_owned()),
             arguments: build_arguments(app, &arguments.build_arg),
             labels: pairs(&arguments.label, "label")?,
-            names: names(&arguments.tag)?,
-            outputs: arguments.output.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+            names,
+            pushed,
+            outputs,
+            image,
+            squash: arguments.squash,
+            compression,
             secrets: evaluation::secrets(app, &arguments.evaluation.secret)?,
             epoch: app.environment.epoch().map_err(Failure::usage)?,
             place: root.map_or_else(|| arguments.context.clone(), |root| root.display().to_string()),
@@ -127,6 +161,39 @@ fn names(texts: &[String]) -> Result<Vec<Reference>, Failure> {
         }
     };
     texts.iter().map(parse).collect()
+}
+
+/// All names that the image gets, and those under which it is pushed.
+fn naming(tags: Vec<Reference>, push: bool, wanted: &[Wanted]) -> Result<(Vec<Reference>, Vec<Reference>), Failure> {
+    let (mut all, mut pushed) = (tags.clone(), Vec::new());
+    let mut pushes = push;
+    pushed.extend(tags.iter().filter(|_| push).cloned());
+    for output in wanted {
+        let Output::Image { names, push } = &output.output else { continue };
+        let own = if names.is_empty() { &tags } else { names };
+        all.extend(own.iter().cloned());
+        pushed.extend(own.iter().filter(|_| *push).cloned());
+        pushes |= push;
+    }
+    if pushes && pushed.is_empty() {
+        return Err(Failure::usage("--push needs a name").hint("add --tag REGISTRY/NAME:TAG"));
+    }
+    for names in [&mut all, &mut pushed] {
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(name.to_string()));
+    }
+    Ok((all, pushed))
+}
+
+/// The layers of a build are made once.
+fn one_compression(wanted: &[Wanted]) -> Result<Option<String>, Failure> {
+    let mut all = wanted.iter().filter_map(|wanted| wanted.compression.as_ref());
+    let Some(first) = all.next() else { return Ok(None) };
+    match all.find(|other| *other != first) {
+        Some(other) => Err(Failure::usage(format!("one output wants {first} layers and another {other}"))
+            .hint("build twice: what was built comes from the cache")),
+        None => Ok(Some(first.clone())),
+    }
 }
 
 fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
@@ -180,7 +247,8 @@ fn locate(
     Ok(())
 }
 
-async fn make(session: &Session, build: &Build, request: &Request) -> Result<Descriptor, Failure> {
+/// None if only the files are wanted.
+async fn make(session: &Session, build: &Build, request: &Request) -> Result<Option<Descriptor>, Failure> {
     let builder = session.plugins.load(&request.builder).await?;
     let images = session.plugins.build(
         &builder,
@@ -192,10 +260,49 @@ async fn make(session: &Session, build: &Build, request: &Request) -> Result<Des
             arguments: request.arguments.clone(),
             labels: request.labels.clone(),
             epoch: request.epoch,
-            options: Vec::new(),
+            options: request.images.keys().map(|name| ("named-image".to_owned(), name.clone())).collect(),
         },
     );
-    assemble(build, images.await.map_err(call_failure)?).await
+    let mut images = images.await.map_err(call_failure)?;
+    if request.squash {
+        images = images.into_iter().map(squashed).collect();
+    }
+    let files: Vec<Image> = images.iter().cloned().map(Image::from).collect();
+    let image = if request.image { Some(assemble(build, images).await?) } else { None };
+    for output in &request.outputs {
+        let Some(path) = output.path().filter(|_| !output.is_image()) else { continue };
+        let step = session.reporter.step(None, format!("write {}", path.display()));
+        let result = write_files(build, &files, output).await;
+        step.finish(match &result {
+            Ok(()) => Outcome::Done,
+            Err(failure) => Outcome::Failed(failure.clone().into_error().to_string()),
+        });
+        result?;
+    }
+    Ok(image)
+}
+
+/// The same files in one layer.
+fn squashed(image: BuiltImage) -> BuiltImage {
+    let origin =
+        Origin { name: "squash".to_owned(), created_by: "coop build --squash".to_owned(), ..Origin::default() };
+    let mut config = image.config;
+    config["history"] = json!([{ "created": config["created"], "created_by": origin.created_by }]);
+    let all = vec!["/".to_owned()];
+    let tree = Tree::scratch().copy(&image.tree, all, "/".to_owned(), CopyOptions::default(), origin);
+    BuiltImage { tree, config, existing: None, ..image }
+}
+
+async fn write_files(build: &Build, images: &[Image], output: &Output) -> Result<(), Failure> {
+    match output {
+        Output::Local(directory) => Ok(build.put(images, directory.clone()).await?),
+        Output::Tar(path) => {
+            let (archive, path) = (build.archive(images).await?, path.clone());
+            let written = tokio::task::spawn_blocking(move || exports::write(archive, &path));
+            written.await.unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "a worker thread panicked")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Evaluates what a builder described; several images become an index.
@@ -280,13 +387,15 @@ fn write_results(
     Ok(())
 }
 
-fn summary(request: &Request, image: &Descriptor, pushed: &[String]) -> Result<(), Failure> {
-    output::line(&format!("built {}", image.digest))?;
+fn summary(request: &Request, image: Option<&Descriptor>, pushed: &[String]) -> Result<(), Failure> {
+    if let Some(image) = image {
+        output::line(&format!("built {}", image.digest))?;
+    }
     for name in &request.names {
         output::line(&format!("named {}", name.familiar()))?;
     }
-    for to in &request.outputs {
-        output::line(&format!("wrote {}", to.path().display()))?;
+    for path in request.outputs.iter().filter_map(Output::path) {
+        output::line(&format!("wrote {}", path.display()))?;
     }
     for reference in pushed {
         output::line(&format!("pushed {reference}"))?;

@@ -1,16 +1,13 @@
 //! `coop image`: the images of the local store.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-
 use cooperage_engine::ports::Registries;
 use cooperage_store::{Descriptor, Platform, Policy, Reference, Store, media_types};
 use serde_json::json;
 
 use crate::app::App;
 use crate::args::{Image, Listing, OutputFormat, PullMode};
-use crate::error::{Exit, Failure};
+use crate::error::Failure;
+use crate::exports::{Output, export};
 use crate::output;
 use crate::progress::bytes;
 
@@ -20,7 +17,7 @@ pub(crate) fn run(app: &App, command: &Image) -> Result<(), Failure> {
         Image::Inspect { image, listing } => inspect(app.store()?, image, listing),
         Image::Export { image, output } => {
             let (descriptor, names) = find(app.store()?, image)?;
-            export(app, &descriptor, &names, &output.parse()?)
+            export(app, &descriptor, &names, &Output::of_export(output)?)
         }
         Image::Tag { image, name } => tag(app.store()?, image, name),
         Image::Push { image, destination, progress } => {
@@ -37,90 +34,6 @@ pub(crate) fn run(app: &App, command: &Image) -> Result<(), Failure> {
         Image::Pull { image, platform, progress } => pull(app, image, platform.as_deref(), *progress),
         Image::Rm { image, cache } => remove(app.store()?, image, *cache),
     }
-}
-
-/// Where an image is written to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Output {
-    /// An archive for `docker load`, which is an OCI archive too.
-    Docker(PathBuf),
-    /// An OCI archive.
-    Oci(PathBuf),
-    /// An OCI layout.
-    OciDirectory(PathBuf),
-}
-
-impl Output {
-    /// The file or directory; `-` is standard output.
-    pub(crate) fn path(&self) -> &Path {
-        match self {
-            Self::Docker(path) | Self::Oci(path) | Self::OciDirectory(path) => path,
-        }
-    }
-}
-
-impl std::str::FromStr for Output {
-    type Err = Failure;
-
-    fn from_str(text: &str) -> Result<Self, Failure> {
-        if !text.contains('=') {
-            return Ok(Self::Docker(text.into()));
-        }
-        let (mut kind, mut destination) = (None, None);
-        for part in text.split(',') {
-            match part.split_once('=') {
-                Some(("type", value)) => kind = Some(value),
-                Some(("dest", value)) => destination = Some(PathBuf::from(value)),
-                _ => {
-                    return Err(Failure::usage(format!("output {text:?}: {part:?} is neither type=... nor dest=..."))
-                        .hint("for example: type=oci,dest=image.tar"));
-                }
-            }
-        }
-        let missing = || Failure::usage(format!("output {text:?} has no dest=...")).hint("`dest=-` is standard output");
-        let destination = destination.ok_or_else(missing)?;
-        match kind {
-            Some("docker") | None => Ok(Self::Docker(destination)),
-            Some("oci") => Ok(Self::Oci(destination)),
-            Some("oci-dir") => Ok(Self::OciDirectory(destination)),
-            Some(other) => {
-                Err(Failure::usage(format!("output type {other:?} is unknown")).hint("use docker, oci or oci-dir"))
-            }
-        }
-    }
-}
-
-/// Writes an image, after its missing layers were fetched.
-pub(crate) fn export(app: &App, image: &Descriptor, names: &[Reference], to: &Output) -> Result<(), Failure> {
-    app.complete(image, names)?;
-    let store = app.store()?;
-    match to {
-        Output::OciDirectory(directory) => Ok(store.export_layout(image, names, directory)?),
-        Output::Docker(path) => archive(path, |out| Ok(store.export_archive(image, names, true, out)?)),
-        Output::Oci(path) => archive(path, |out| Ok(store.export_archive(image, names, false, out)?)),
-    }
-}
-
-/// Writes to a file that appears whole or not at all, or to standard output.
-fn archive(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
-    const BUFFER: usize = 1 << 20;
-    if path == Path::new("-") {
-        return write(&mut BufWriter::with_capacity(BUFFER, std::io::stdout().lock()));
-    }
-    let failed =
-        |error: std::io::Error| Failure::new(Exit::Environment, format!("writing {}: {error}", path.display()));
-    let name = path.file_name().ok_or_else(|| Failure::usage(format!("{} is not a file", path.display())))?;
-    let fresh = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let result = File::create(&fresh).map_err(failed).and_then(|file| {
-        let mut out = BufWriter::with_capacity(BUFFER, file);
-        write(&mut out).map_err(|failure| failure.context(format!("writing {}", path.display())))?;
-        out.flush().and_then(|()| std::fs::rename(&fresh, path)).map_err(failed)
-    });
-    if result.is_err() {
-        // The first failure is the one to tell.
-        let _ = std::fs::remove_file(&fresh);
-    }
-    result
 }
 
 /// An image by name or by the digest of its manifest.

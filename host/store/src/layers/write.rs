@@ -109,7 +109,7 @@ impl Layers {
     }
 
     /// Creates all regular files, several at a time. Gives the digests that became known.
-    fn copy_files(&self, target: &Target, toc: &Toc, contents: &[Content]) -> Result<Vec<(usize, Digest)>> {
+    pub(super) fn copy_files(&self, target: &Target, toc: &Toc, contents: &[Content]) -> Result<Vec<(usize, Digest)>> {
         let files: Vec<usize> =
             (0..toc.len()).filter(|&at| matches!(toc.entries()[at].kind, Kind::File { .. })).collect();
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));

@@ -115,8 +115,8 @@ impl<'a> Graph<'a> {
         };
         // A context with the name of a stage takes the place of the whole stage.
         let replaced = match &stage.name {
-            Some(name) if outside.named_context(name)?.is_some() => Some(Root::Context(name.clone())),
-            _ => None,
+            Some(name) => self.supplied(name, &platform, outside)?,
+            None => None,
         };
         let steps: &[Step] = if replaced.is_some() { &[] } else { &stage.steps };
         let root = match replaced {
@@ -173,8 +173,8 @@ impl<'a> Graph<'a> {
         if base == "scratch" {
             return Ok(Root::Scratch);
         }
-        if outside.named_context(&base)?.is_some() {
-            return Ok(Root::Context(base));
+        if let Some(root) = self.supplied(&base, platform, outside)? {
+            return Ok(root);
         }
         check_reference(&base).map_err(|fault| fault.at(stage.base.span))?;
         Ok(Root::Image(Wanted { reference: base, platform: platform.clone() }))
@@ -238,11 +238,25 @@ impl<'a> Graph<'a> {
         if name.text == "scratch" {
             return Ok(Root::Scratch);
         }
-        if outside.named_context(&name.text)?.is_some() {
-            return Ok(Root::Context(name.text.clone()));
+        if let Some(root) = self.supplied(&name.text, &self.platform, outside)? {
+            return Ok(root);
         }
         check_reference(&name.text).map_err(|fault| fault.at(name.span))?;
         Ok(Root::Image(Wanted { reference: name.text.clone(), platform: self.platform.clone() }))
+    }
+
+    /// What the user supplied under a name: an image or a context.
+    fn supplied<B: Backend>(
+        &self,
+        name: &str,
+        platform: &Platform,
+        outside: &mut Outside<'_, B>,
+    ) -> Result<Option<Root>, Fault> {
+        let named = self.request.images.iter().find(|image| *image == name.strip_suffix(":latest").unwrap_or(name));
+        if let Some(image) = named {
+            return Ok(Some(Root::Image(Wanted { reference: image.clone(), platform: platform.clone() })));
+        }
+        Ok(outside.named_context(name)?.map(|_| Root::Context(name.to_owned())))
     }
 
     fn not_yet(&self, index: usize, other: usize, name: &Word) -> Fault {

@@ -40,6 +40,8 @@ pub struct Request {
     pub epoch: Option<u64>,
     /// Lines of the ignore file of the main context.
     pub ignore: Vec<String>,
+    /// Names of images that take the place of stages and bases; the host knows which they are.
+    pub images: Vec<String>,
 }
 
 impl Request {

@@ -17,6 +17,7 @@ fn request() -> Request {
         labels: Vec::new(),
         epoch: None,
         ignore: Vec::new(),
+        images: Vec::new(),
     }
 }
 
@@ -284,6 +285,22 @@ fn mounts_map_onto_the_contract() {
         t5 = t3 run ["/bin/sh", "-c", "x"] env=["ID=n"] cwd=/w user="" network=None [bind "/w/s" t4 path="" id="" ro=true []] [bind "/t" t1 path="/x" id="" ro=false []] [cache "/w/c" path="" id="c" ro=false [("uid", "5"), ("sharing", "locked")]] [tmpfs "/m" path="" id="" ro=false [("size", "1024")]] [secret "/run/secrets/n" path="n" id="" ro=true [("required", "true")]] [secret "" path="q" id="" ro=true [("env", "Q")]]
         "#,
     );
+}
+
+#[test]
+fn named_images_take_the_place_of_images_and_stages_and_keep_their_configuration() {
+    let mut recorder = Recorder { contexts: vec!["both".into()], ..Recorder::default() };
+    recorder.images.insert("stage".into(), json!({ "config": { "User": "theirs" } }));
+    let text = "FROM image AS stage\nRUN never\nFROM other AS unused\nFROM stage\nCOPY --from=both a /a\n";
+    let request = Request { images: vec!["stage".into(), "both".into()], ..request() };
+    let image = with(text, &request, &mut recorder).remove(0);
+    assert_eq!(recorder.log[0], "resolve both linux/amd64, stage linux/amd64");
+    assert!(recorder.log.iter().all(|line| !line.contains("never") && !line.contains("context")), "{:?}", recorder.log);
+    assert_eq!(image.config["config"]["User"], "theirs");
+    let latest = Request { images: vec!["stage".into()], ..request };
+    let mut recorder = Recorder::default();
+    with("FROM stage:latest\n", &latest, &mut recorder);
+    assert_eq!(recorder.log[0], "resolve stage linux/amd64");
 }
 
 #[test]

@@ -54,6 +54,12 @@ impl<P> BuildRequest<P> {
     pub fn no_cache(&self) -> bool {
         self.options.iter().any(|(name, value)| name == "no-cache" && value == "true")
     }
+
+    /// Names under which the user supplies images. Where a recipe uses one, it is meant, whatever else has the name;
+    /// resolved by that name it is the image that the user supplied.
+    pub fn named_images(&self) -> impl Iterator<Item = &str> {
+        self.options.iter().filter(|(name, _)| name == "named-image").map(|(_, name)| name.as_str())
+    }
 }
 
 impl<T: Builder> contract::Guest for Exported<T> {
