@@ -42,7 +42,9 @@ cooperage_sdk::plugin!(Dockerfile: builder);
 
 fn build(request: BuildRequest<Parameters>) -> Result<Vec<Image>, Fault> {
     let images = request.named_images().map(str::to_owned).collect();
+    let check = request.wants_check();
     let parameters = request.parameters;
+    let all_stages = check && parameters.target.is_none();
     let mut host = Host::default();
     let recipe = recipe::load(&parameters, &mut host)?;
     let dockerfile = instructions::read(&recipe.text).map_err(|fault| recipe.source.complete(fault))?;
@@ -58,7 +60,13 @@ fn build(request: BuildRequest<Parameters>) -> Result<Vec<Image>, Fault> {
         epoch: request.epoch,
         ignore: recipe.ignore,
         images,
+        // Who builds one stage checks what that stage needs.
+        all_stages,
     };
+    if check {
+        let findings = plan::check(&dockerfile, &recipe.source, &target, &mut host)?;
+        return Ok(vec![Image::findings(request.build_platform, &findings)]);
+    }
     let planned = plan::convert(&dockerfile, &recipe.source, &target, &mut host)?;
     let image = |image: plan::Image<Rc<Tree>>| {
         let shared = |_| Fault::new(Kind::Internal, "two images share one handle of a tree");

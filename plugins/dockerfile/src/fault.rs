@@ -181,6 +181,11 @@ pub fn nearest<'a>(written: &str, options: impl IntoIterator<Item = &'a str>) ->
     best.map(|(_, option)| format!("did you mean {option}?"))
 }
 
+/// Whether a word is another one with one slip of the finger.
+pub fn is_slip(written: &str, option: &str) -> bool {
+    option.chars().count() > 2 && edits(&written.to_lowercase(), &option.to_lowercase()) == 1
+}
+
 /// Edits between two words, a swap of neighbours being one; gives up on words too long to be a slip of the finger.
 fn edits(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

@@ -9,6 +9,7 @@ pub mod fault;
 pub mod glob;
 pub mod gotext;
 pub mod instructions;
+pub mod lint;
 pub mod parser;
 pub mod paths;
 pub mod plan;

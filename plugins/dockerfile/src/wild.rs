@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::fault::{Fault, Kind, Source};
 use crate::instructions;
-use crate::plan::{Image, Request, convert};
+use crate::plan::{Image, Request, check, convert};
 use crate::platform::Platform;
 use crate::testing::Recorder;
 
@@ -21,8 +21,11 @@ fn attempt(text: &str, arguments: &[(&str, &str)]) -> Result<(Vec<Image<usize>>,
         epoch: None,
         ignore: Vec::new(),
         images: Vec::new(),
+        all_stages: false,
     };
     let mut recorder = Recorder::default();
+    // A check goes on where images are missing, and looks at more stages.
+    let _ = check(&dockerfile, &source, &Request { all_stages: true, ..request.clone() }, &mut recorder);
     let images = convert(&dockerfile, &source, &request, &mut recorder)?;
     Ok((images, recorder))
 }

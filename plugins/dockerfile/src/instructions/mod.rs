@@ -1,16 +1,15 @@
 //! Instructions with a meaning: what each one says, before any variable is expanded. Knows the rules of
 //! single instructions and that stages begin with FROM, not how stages hang together.
 
-mod check;
 mod flags;
 mod health;
 mod mount;
 mod read;
 
-pub use check::Check;
 pub use mount::{Mount, MountKind, Sharing, mount, mount_from};
 
 use crate::fault::{Fault, Span};
+use crate::lint::{self, Check};
 use crate::parser::{self, Heredoc, Node, Warning, Word};
 
 /// A whole Dockerfile.
@@ -24,8 +23,10 @@ pub struct Dockerfile {
     pub stages: Vec<Stage>,
     /// What is odd so far.
     pub warnings: Vec<Warning>,
-    /// What to do about warnings.
-    pub check: Check,
+    /// The value of `# check=`: what to do about warnings.
+    pub check: Option<Word>,
+    /// The same for single instructions, from comments above them.
+    pub checks: Vec<(Span, Check)>,
 }
 
 /// What begins with one FROM.
@@ -107,6 +108,8 @@ pub struct Pair {
     pub name: Word,
     /// Its value.
     pub value: Word,
+    /// Whether a blank stands between them.
+    pub legacy: bool,
 }
 
 /// A command with or without a shell around it.
@@ -205,22 +208,19 @@ pub struct Health {
 /// Reads a whole Dockerfile.
 pub fn read(text: &str) -> Result<Dockerfile, Fault> {
     let document = parser::parse(text)?;
-    let check = Check::read(document.check.as_deref());
     let mut dockerfile = Dockerfile {
         escape: document.escape,
         globals: Vec::new(),
         stages: Vec::new(),
         warnings: document.warnings,
-        check,
+        check: document.check,
+        checks: lint::comments::checks(&document.nodes),
     };
-    if let Some(syntax) = document.syntax.filter(|syntax| !is_ours(syntax)) {
-        let message = format!("the syntax {syntax:?} is not used: this builder reads Dockerfiles itself");
-        dockerfile.warnings.push(Warning {
-            rule: "SyntaxIgnored",
-            message,
-            span: Span { line: 1, column: 0, end_line: 1 },
-        });
+    if let Some(syntax) = document.syntax.filter(|syntax| !is_ours(&syntax.text)) {
+        let message = format!("the syntax {:?} is not used: this builder reads Dockerfiles itself", syntax.text);
+        dockerfile.warnings.push(Warning { rule: "SyntaxIgnored", message, span: syntax.span });
     }
+    lint::document(&document.nodes, &mut dockerfile.warnings);
     for node in &document.nodes {
         let keyword = node.keyword.to_ascii_uppercase();
         if keyword == "FROM" {

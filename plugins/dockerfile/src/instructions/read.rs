@@ -80,11 +80,11 @@ pub fn command(node: &Node, warnings: &mut Vec<Warning>) -> Result<Command, Faul
         "HEALTHCHECK" => Ok(Command::Healthcheck(health(node)?)),
         "ENV" => {
             no_flags()?;
-            Ok(Command::Env(pairs(node, &mut warn)?))
+            Ok(Command::Env(pairs(node)?))
         }
         "LABEL" => {
             no_flags()?;
-            Ok(Command::Label(pairs(node, &mut warn)?))
+            Ok(Command::Label(pairs(node)?))
         }
         "ARG" => {
             no_flags()?;
@@ -92,7 +92,6 @@ pub fn command(node: &Node, warnings: &mut Vec<Warning>) -> Result<Command, Faul
         }
         "MAINTAINER" => {
             no_flags()?;
-            warn("MaintainerDeprecated", "MAINTAINER is deprecated in favour of a label".into());
             Ok(Command::Maintainer(only(node)?.text))
         }
         "CMD" => no_flags().map(|()| Command::Cmd(line(node))),
@@ -135,20 +134,15 @@ fn line(node: &Node) -> CommandLine {
     CommandLine { words, shell: !node.json }
 }
 
-fn pairs(node: &Node, warn: &mut dyn FnMut(&'static str, String)) -> Result<Vec<Pair>, Fault> {
+fn pairs(node: &Node) -> Result<Vec<Pair>, Fault> {
     let keyword = node.keyword.to_ascii_uppercase();
     let mut pairs = Vec::new();
     for triple in some(node)?.chunks_exact(3) {
         if triple[0].text.is_empty() {
             return Err(Fault::invalid(format!("{keyword} names cannot be empty")).at(triple[0].span));
         }
-        if triple[2].text.is_empty() {
-            warn(
-                "LegacyKeyValueFormat",
-                format!("{keyword} {0} VALUE is the old form; write {keyword} {0}=VALUE", triple[0].text),
-            );
-        }
-        pairs.push(Pair { name: triple[0].clone(), value: triple[1].clone() });
+        let legacy = triple[2].text.is_empty();
+        pairs.push(Pair { name: triple[0].clone(), value: triple[1].clone(), legacy });
     }
     Ok(pairs)
 }

@@ -83,18 +83,6 @@ fn faults_say_where_and_what_helps() {
 }
 
 #[test]
-fn warnings_have_rules_and_can_be_skipped() {
-    let dockerfile =
-        read("# check=skip=MaintainerDeprecated;error=true\nFROM a\nMAINTAINER me\nENV a b\nCMD ['x']\n").unwrap();
-    let rules: Vec<&str> = dockerfile.warnings.iter().map(|w| w.rule).collect();
-    assert_eq!(rules, ["MaintainerDeprecated", "LegacyKeyValueFormat", "ExecFormInvalid"]);
-    assert!(dockerfile.check.error);
-    assert!(!dockerfile.check.shows("MaintainerDeprecated"));
-    assert!(dockerfile.check.shows("LegacyKeyValueFormat"));
-    assert!(!Check::read(Some("skip=all")).shows("anything"));
-}
-
-#[test]
 fn another_syntax_is_not_ignored_in_silence() {
     let rules = |syntax: &str| {
         let warnings = read(&format!("# syntax={syntax}\nFROM a\n")).unwrap().warnings;

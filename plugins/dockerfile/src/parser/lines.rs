@@ -15,6 +15,8 @@ pub struct Logical {
     pub end: u32,
     /// An empty line within the continuation, if there was one.
     pub empty_continuation: Option<u32>,
+    /// The comments above it since the last empty one, without `#`; an empty line is an empty text.
+    pub comments: Vec<String>,
     /// Where pieces of the text come from: offset in the text, line, column.
     pieces: Vec<(usize, u32, u32)>,
 }
@@ -48,7 +50,7 @@ pub struct Lines<'a> {
     line: u32,
     escape: char,
     directives_done: bool,
-    seen: Vec<(String, String)>,
+    seen: Vec<(String, Word)>,
 }
 
 impl<'a> Lines<'a> {
@@ -69,7 +71,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The values of `check` and `syntax`.
-    pub fn into_directives(self) -> (Option<String>, Option<String>) {
+    pub fn into_directives(self) -> (Option<Word>, Option<Word>) {
         let find = |name: &str| self.seen.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone());
         (find("check"), find("syntax"))
     }
@@ -82,11 +84,14 @@ impl<'a> Lines<'a> {
 
     /// The next line that is neither empty nor a comment, continuations joined.
     pub fn next_logical(&mut self) -> Result<Option<Logical>, Fault> {
+        let mut comments = Vec::new();
         while let Some(raw) = self.next_raw() {
             let content = trim_break(raw);
             let indent = content.len() - content.trim_start().len();
             let stripped = &content[indent..];
-            self.directive(stripped)?;
+            if !self.directive(stripped)? {
+                note(stripped, &mut comments);
+            }
             let stripped = if stripped.starts_with('#') { "" } else { stripped };
             let (text, continues) = self.cut_continuation(stripped);
             if !continues && text.is_empty() {
@@ -98,6 +103,7 @@ impl<'a> Lines<'a> {
                 start: self.line,
                 end: self.line,
                 empty_continuation: None,
+                comments,
                 pieces: vec![(0, self.line, column)],
             };
             if continues {
@@ -151,14 +157,14 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// `# name=value`, before everything else, each once.
-    fn directive(&mut self, line: &str) -> Result<(), Fault> {
+    /// `# name=value`, before everything else, each once. Tells whether the line is one.
+    fn directive(&mut self, line: &str) -> Result<bool, Fault> {
         if self.directives_done {
-            return Ok(());
+            return Ok(false);
         }
         let Some((name, value)) = directive(line) else {
             self.directives_done = true;
-            return Ok(());
+            return Ok(false);
         };
         let here = Span { line: self.line, column: 0, end_line: self.line };
         if self.seen.iter().any(|(seen, _)| *seen == name) {
@@ -174,8 +180,18 @@ impl<'a> Lines<'a> {
                 }
             };
         }
-        self.seen.push((name, value.to_owned()));
-        Ok(())
+        self.seen.push((name, Word { text: value.to_owned(), span: here }));
+        Ok(true)
+    }
+}
+
+/// Keeps a comment, or that a line is empty. A comment without text parts what is above it from what follows.
+fn note(line: &str, comments: &mut Vec<String>) {
+    match line.strip_prefix('#').map(str::trim) {
+        Some("") => comments.clear(),
+        Some(comment) => comments.push(comment.to_owned()),
+        None if line.is_empty() => comments.push(String::new()),
+        None => {}
     }
 }
 

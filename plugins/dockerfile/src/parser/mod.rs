@@ -40,6 +40,8 @@ pub struct Node {
     pub inner: Option<Box<Node>>,
     /// The line, continuations joined.
     pub original: String,
+    /// The comments above it since the last empty one, without `#`; an empty line is an empty text.
+    pub comments: Vec<String>,
     /// All its lines, heredocs included.
     pub span: Span,
 }
@@ -63,9 +65,9 @@ pub struct Document {
     /// The escape character: `\` or a backtick.
     pub escape: char,
     /// The value of `# check=`.
-    pub check: Option<String>,
+    pub check: Option<Word>,
     /// The value of `# syntax=`.
-    pub syntax: Option<String>,
+    pub syntax: Option<Word>,
     /// What the parser noticed.
     pub warnings: Vec<Warning>,
 }
@@ -97,6 +99,7 @@ pub fn parse(text: &str) -> Result<Document, Fault> {
             }
             node.span.end_line = lines.line();
         }
+        node.comments = line.comments;
         nodes.push(node);
     }
     if nodes.is_empty() {
@@ -133,6 +136,7 @@ fn node(line: &Logical, text: &str, escape: char, outermost: bool) -> Result<Nod
         heredocs: Vec::new(),
         inner: None,
         original: text.to_owned(),
+        comments: Vec::new(),
         span: Span { line: line.start, column: 0, end_line: line.end },
     };
     if style == Style::Instruction {

@@ -89,8 +89,8 @@ fn knows_lines_and_columns() {
 #[test]
 fn directives_come_first_and_once() {
     let document = parse("# syntax=docker/dockerfile:1\n# check=skip=all\n# Escape = `\nFROM a\n").unwrap();
-    assert_eq!(document.syntax.as_deref(), Some("docker/dockerfile:1"));
-    assert_eq!(document.check.as_deref(), Some("skip=all"));
+    assert_eq!(document.syntax.map(|word| word.text).as_deref(), Some("docker/dockerfile:1"));
+    assert_eq!(document.check.map(|word| word.text).as_deref(), Some("skip=all"));
     assert_eq!(document.escape, '`');
     assert_eq!(parse("# note\n# escape=`\nFROM a\n").unwrap().escape, '\\');
     assert!(parse("# escape=`\n# escape=`\nFROM a\n").is_err());

@@ -24,6 +24,8 @@ impl<B: Backend> Builder<'_, '_, B> {
                     return Err(fault.hint("ADD can fetch it").at(source.span));
                 }
                 urls.push(remote);
+            } else if copy.from.is_none() {
+                self.notice_source(source.span, if copy.add { "ADD" } else { "COPY" }, &text);
             }
             sources.push(text);
         }

@@ -80,7 +80,10 @@ impl<'a> Graph<'a> {
     pub fn reach<B: Backend>(&mut self, outside: &mut Outside<'_, B>) -> Result<Vec<(Wanted, Span)>, Fault> {
         let mut wanted = Vec::new();
         let mut seen = vec![false; self.nodes.len()];
-        let mut open = vec![self.target];
+        let mut open = match self.request.all_stages {
+            true => (0..self.nodes.len()).collect(),
+            false => vec![self.target],
+        };
         while let Some(index) = open.pop() {
             if std::mem::replace(&mut seen[index], true) {
                 continue;

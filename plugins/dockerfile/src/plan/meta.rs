@@ -12,14 +12,13 @@ impl<B: Backend> Builder<'_, '_, B> {
     pub fn metadata(&mut self, state: &mut State<B::Tree>, step: &Step) -> Result<(), Fault> {
         let message = match &step.command {
             Command::Cmd(line) => {
-                state.config.cmd = self.command_line(state, step, line);
-                state.cmd_is_set = true;
+                state.config.cmd = command_line(state, line);
                 format!("CMD {}", gotext::quote_list(&state.config.cmd))
             }
             Command::Entrypoint(line) => {
-                state.config.entrypoint = self.command_line(state, step, line);
+                state.config.entrypoint = command_line(state, line);
                 // What the base runs by default is hardly an argument of the new program.
-                if !state.cmd_is_set {
+                if state.used.cmd.is_none() {
                     state.config.cmd.clear();
                 }
                 format!("ENTRYPOINT {}", gotext::quote_list(&state.config.entrypoint))
@@ -75,19 +74,6 @@ impl<B: Backend> Builder<'_, '_, B> {
         Ok(())
     }
 
-    fn command_line(&mut self, state: &State<B::Tree>, step: &Step, line: &CommandLine) -> Vec<String> {
-        if !line.shell {
-            return line.words.clone();
-        }
-        if state.config.shell.is_empty() {
-            let message = "a JSON array is recommended: the shell in between does not pass on signals".into();
-            self.warn("JSONArgsRecommended", step, message);
-        }
-        let mut command = state.config.shell_or_default(state.platform.os == "windows");
-        command.push(line.words.join(" "));
-        command
-    }
-
     fn expose(&mut self, state: &mut State<B::Tree>, words: &[Word]) -> Result<String, Fault> {
         let mut sorted: Vec<&Word> = words.iter().collect();
         sorted.sort_by(|a, b| a.text.cmp(&b.text));
@@ -96,6 +82,7 @@ impl<B: Backend> Builder<'_, '_, B> {
             let expanded =
                 self.lexer.words(&word.text, &state.scope).map_err(|error| super::scope::wrong_word(word, &error))?;
             for text in &expanded {
+                self.notice_port(word.span, text);
                 parse_ports(text, &mut ports).map_err(|reason| {
                     Fault::invalid(format!("invalid port {text:?}: {reason}"))
                         .hint("write a number from 0 to 65535 or a range, then /tcp, /udp or /sctp")
@@ -106,6 +93,15 @@ impl<B: Backend> Builder<'_, '_, B> {
         state.config.ports.extend(ports.iter().cloned());
         Ok(format!("EXPOSE {}", gotext::list(&ports)))
     }
+}
+
+fn command_line<T>(state: &State<T>, line: &CommandLine) -> Vec<String> {
+    if !line.shell {
+        return line.words.clone();
+    }
+    let mut command = state.config.shell_or_default(state.platform.os == "windows");
+    command.push(line.words.join(" "));
+    command
 }
 
 /// `[[ip:]public:]private[-last][/protocol]`; only the private ports count.

@@ -1,9 +1,12 @@
-//! From a Dockerfile and a request to lazy trees and configurations, one image per platform.
+//! From a Dockerfile and a request to lazy trees and configurations, one image per platform; or only to what is odd
+//! about the Dockerfile.
 
+mod blind;
 mod copy;
 mod graph;
 mod meta;
 mod names;
+mod notice;
 mod outside;
 mod remote;
 mod run;
@@ -13,14 +16,18 @@ mod variables;
 
 use std::collections::BTreeSet;
 
+use cooperage_sdk::roles::builder::Finding;
 use serde_json::Value;
 
 use crate::backend::Backend;
 use crate::fault::{Fault, Source, nearest};
 use crate::instructions::{Command, Dockerfile};
+use crate::lint::{self, Check, Filter};
 use crate::parser::Warning;
 use crate::platform::Platform;
+use blind::Blind;
 use graph::Graph;
+pub use names::check_reference;
 use outside::Outside;
 
 /// What the user asked for.
@@ -42,6 +49,8 @@ pub struct Request {
     pub ignore: Vec<String>,
     /// Names of images that take the place of stages and bases; the host knows which they are.
     pub images: Vec<String>,
+    /// Go through stages that the target does not need, too.
+    pub all_stages: bool,
 }
 
 impl Request {
@@ -75,14 +84,78 @@ pub fn convert<B: Backend>(
     request: &Request,
     backend: &mut B,
 ) -> Result<Vec<Image<B::Tree>>, Fault> {
+    let filter = filter(dockerfile, request).map_err(|fault| source.complete(fault))?;
+    let Survey { images, warnings, declared } = survey(dockerfile, source, request, backend);
+    let warnings = counted(warnings, &filter);
+    for warning in &warnings {
+        let place = source.place(warning.span);
+        backend.warn(&format!("{}:{}: {} ({})", place.file, warning.span.line, warning.message, warning.rule));
+    }
+    let images = images?;
+    match warnings.first() {
+        Some(warning) if filter.fails() => Err(source.complete(
+            Fault::invalid(format!("{} ({})", warning.message, warning.rule))
+                .hint("the check options say error=true, so that a warning fails the build")
+                .at(warning.span),
+        )),
+        _ => {
+            unused_arguments(dockerfile, request, &declared, backend);
+            Ok(images)
+        }
+    }
+}
+
+/// Looks for what is odd about a Dockerfile. Asks for no image and makes no tree.
+pub fn check<B: Backend>(
+    dockerfile: &Dockerfile,
+    source: &Source,
+    request: &Request,
+    backend: &mut B,
+) -> Result<Vec<Finding>, Fault> {
+    let filter = filter(dockerfile, request).map_err(|fault| source.complete(fault))?;
+    let Survey { images, warnings, declared } = survey(dockerfile, source, request, &mut Blind(backend));
+    images?;
+    unused_arguments(dockerfile, request, &declared, backend);
+    Ok(lint::findings(&counted(warnings, &filter), &filter, source))
+}
+
+/// The build argument takes the place of the directive.
+fn filter<'a>(dockerfile: &'a Dockerfile, request: &Request) -> Result<Filter<'a>, Fault> {
+    const HINT: &str = "for instance skip=RULE,RULE;error=true";
+    let check = match (request.argument("BUILDKIT_DOCKERFILE_CHECK"), &dockerfile.check) {
+        (Some(value), _) => Check::read(value).map_err(|wrong| {
+            Fault::invalid(format!("the build argument BUILDKIT_DOCKERFILE_CHECK: {wrong}")).hint(HINT)
+        })?,
+        (None, Some(word)) => {
+            Check::read(&word.text).map_err(|wrong| Fault::invalid(wrong).hint(HINT).at(word.span))?
+        }
+        (None, None) => Check::default(),
+    };
+    Ok(Filter::new(check, &dockerfile.checks))
+}
+
+/// What going through a Dockerfile gives. Everything that is odd comes along even if there are no images in the end.
+struct Survey<T> {
+    images: Result<Vec<Image<T>>, Fault>,
+    warnings: Vec<Warning>,
+    declared: BTreeSet<String>,
+}
+
+fn survey<B: Backend>(dockerfile: &Dockerfile, source: &Source, request: &Request, backend: &mut B) -> Survey<B::Tree> {
     let mut outside = Outside::new(backend, &request.ignore);
-    let images = images(dockerfile, source, request, &mut outside).map_err(|fault| source.complete(fault))?;
+    let images = images(dockerfile, source, request, &mut outside).map_err(|fault| source.complete(fault));
     let mut warnings = dockerfile.warnings.clone();
     warnings.append(&mut outside.warnings);
-    let declared = std::mem::take(&mut outside.declared);
-    report(dockerfile, source, &warnings, backend)?;
-    unused_arguments(dockerfile, request, &declared, backend);
-    Ok(images)
+    Survey { images, warnings, declared: outside.declared }
+}
+
+/// The warnings that count, in the order of lines, each once whatever the number of platforms.
+fn counted(mut warnings: Vec<Warning>, filter: &Filter<'_>) -> Vec<Warning> {
+    let mut seen = BTreeSet::new();
+    warnings.retain(|warning| filter.shows(warning));
+    warnings.retain(|warning| seen.insert((warning.span.line, warning.rule, warning.message.clone())));
+    warnings.sort_by_key(|warning| warning.span.line);
+    warnings
 }
 
 fn images<B: Backend>(
@@ -93,6 +166,9 @@ fn images<B: Backend>(
 ) -> Result<Vec<Image<B::Tree>>, Fault> {
     let new = |platform| Graph::new(dockerfile, request, platform);
     let mut graphs = request.platforms.iter().map(new).collect::<Result<Vec<_>, _>>()?;
+    for graph in &graphs {
+        notice::bases(dockerfile, request, graph, &mut outside.warnings);
+    }
     loop {
         // The images of all platforms are asked for at once. Another round is needed only when the
         // ONBUILD of an image refers to one more image.
@@ -106,31 +182,6 @@ fn images<B: Backend>(
         outside.resolve(wanted, &dockerfile.stages)?;
     }
     graphs.into_iter().map(|graph| stage::build(graph, dockerfile, source, request, outside)).collect()
-}
-
-/// Tells the user each warning once, whatever the number of platforms.
-fn report<B: Backend>(
-    dockerfile: &Dockerfile,
-    source: &Source,
-    warnings: &[Warning],
-    backend: &mut B,
-) -> Result<(), Fault> {
-    let mut seen = BTreeSet::new();
-    let shown = warnings.iter().filter(|warning| dockerfile.check.shows(warning.rule));
-    let mut first = None;
-    for warning in shown.filter(|warning| seen.insert((warning.span.line, warning.rule, &warning.message))) {
-        let place = source.place(warning.span);
-        backend.warn(&format!("{}:{}: {} ({})", place.file, warning.span.line, warning.message, warning.rule));
-        first.get_or_insert(warning);
-    }
-    match first {
-        Some(warning) if dockerfile.check.error => Err(source.complete(
-            Fault::invalid(format!("{} ({})", warning.message, warning.rule))
-                .hint("the Dockerfile says `# check=error=true`, so that a warning fails the build")
-                .at(warning.span),
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// Arguments that need no ARG.

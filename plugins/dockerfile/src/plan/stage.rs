@@ -1,6 +1,10 @@
 //! Goes through the instructions of the stages that are needed and keeps what each changes: the tree, the
 //! configuration, the variables.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
 use super::graph::{Graph, Planned, Root};
 use super::outside::Outside;
 use super::scope::{Scope, wrong_word};
@@ -9,7 +13,8 @@ use crate::backend::{Backend, CopyOperation, Operation, Origin, Source};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::fault::{self, Fault, Kind};
 use crate::instructions::{Command, Dockerfile, Step};
-use crate::parser::{Warning, Word};
+use crate::lint::commands::Used;
+use crate::parser::Word;
 use crate::paths;
 use crate::platform::Platform;
 use crate::words::Lexer;
@@ -27,8 +32,12 @@ pub struct State<T> {
     pub declared: Vec<String>,
     /// Its platform.
     pub platform: Platform,
-    /// Whether CMD stands in this stage: then ENTRYPOINT leaves it alone.
-    pub cmd_is_set: bool,
+    /// Instructions of this stage that may stand only once. With a CMD among them ENTRYPOINT leaves CMD alone.
+    pub used: Used,
+    /// Whether there was a WORKDIR, in this stage or one below it.
+    pub workdir_is_set: bool,
+    /// Whether the variables of the base are known.
+    pub known: bool,
 }
 
 /// Everything that an instruction needs beside its stage.
@@ -43,6 +52,10 @@ pub struct Builder<'a, 'b, B: Backend> {
     pub request: &'a Request,
     /// Variables that ARG inherits from before the first FROM.
     pub globals: Scope,
+    /// Names that the ARG and ENV of the current stage, and those before the first FROM, declare.
+    pub own: BTreeSet<String>,
+    /// What is built.
+    pub dockerfile: &'a Dockerfile,
     source: &'a fault::Source,
     counter: Counter,
 }
@@ -65,8 +78,17 @@ pub fn build<B: Backend>(
 ) -> Result<Image<B::Tree>, Fault> {
     let lexer = Lexer::new(dockerfile.escape);
     let done = graph.nodes.iter().map(|_| None).collect();
-    let mut builder =
-        Builder { outside, lexer, done, request, source, globals: graph.globals, counter: Counter::default() };
+    let mut builder = Builder {
+        outside,
+        lexer,
+        done,
+        request,
+        source,
+        dockerfile,
+        globals: graph.globals,
+        own: BTreeSet::new(),
+        counter: Counter::default(),
+    };
     let many = request.platforms.len() > 1;
     for (index, node) in graph.nodes.iter().enumerate() {
         let (Some(root), Some(platform)) = (&node.root, &node.platform) else {
@@ -92,6 +114,7 @@ pub fn build<B: Backend>(
         builder.counter =
             Counter { prefix, index: usize::from(external), total: usize::from(external) + counted.count() };
         let mut state = builder.begin(root, platform).map_err(|fault| fault.at(stage.span))?;
+        builder.notice_base(stage, root, &state);
         for planned in &node.planned {
             builder.step(&mut state, planned).map_err(|fault| fault.at(planned.step.span))?;
         }
@@ -149,7 +172,7 @@ impl<B: Backend> Builder<'_, '_, B> {
                 };
                 let mut state = state.clone();
                 state.config.on_build.clear();
-                state.cmd_is_set = false;
+                state.used = Used::default();
                 return Ok(state);
             }
         };
@@ -164,7 +187,16 @@ impl<B: Backend> Builder<'_, '_, B> {
         for (name, value) in config.env_pairs() {
             scope.set(name, value)?;
         }
-        Ok(State { tree, config, scope, declared: Vec::new(), platform: platform.clone(), cmd_is_set: false })
+        Ok(State {
+            tree,
+            config,
+            scope,
+            declared: Vec::new(),
+            platform: platform.clone(),
+            used: Used::default(),
+            workdir_is_set: false,
+            known: !matches!(root, Root::Image(wanted) if self.outside.base(wanted).is_none_or(Value::is_null)),
+        })
     }
 
     fn base_config(&self, root: &Root) -> Config {
@@ -189,6 +221,7 @@ impl<B: Backend> Builder<'_, '_, B> {
 
     fn step(&mut self, state: &mut State<B::Tree>, planned: &Planned) -> Result<(), Fault> {
         let step = &*planned.step;
+        self.notice(state, planned);
         match &step.command {
             Command::Arg(arguments) => self.arg(state, step, arguments),
             Command::Env(pairs) => self.env(state, step, pairs),
@@ -205,20 +238,6 @@ impl<B: Backend> Builder<'_, '_, B> {
         let expanded = self.lexer.word(&word.text, &state.scope).map_err(|error| wrong_word(word, &error))?;
         self.unmatched(state, step, expanded.unmatched);
         Ok(expanded.text)
-    }
-
-    /// Warns of variables that are not set; an ARG without a value is meant to be empty.
-    pub fn unmatched(&mut self, state: &State<B::Tree>, step: &Step, names: impl IntoIterator<Item = String>) {
-        for name in names.into_iter().filter(|name| !state.declared.contains(name)) {
-            let hint = state.scope.nearest(&name).map(|hint| format!("; {hint}")).unwrap_or_default();
-            let message = format!("the variable ${name} is not set{hint}");
-            self.warn("UndefinedVar", step, message);
-        }
-    }
-
-    /// Notes something odd.
-    pub fn warn(&mut self, rule: &'static str, step: &Step, message: String) {
-        self.outside.warnings.push(Warning { rule, message, span: step.span });
     }
 
     /// Adds to the history what changed no file.

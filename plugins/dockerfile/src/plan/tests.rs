@@ -18,6 +18,7 @@ fn request() -> Request {
         epoch: None,
         ignore: Vec::new(),
         images: Vec::new(),
+        all_stages: false,
     }
 }
 
@@ -473,7 +474,7 @@ fn odd_things_are_said_once() {
         [
             "Dockerfile:3: the variable $VERISON is not set (UndefinedVar)",
             "Dockerfile:4: several sources are copied to \"/c\", which should end in / to be a directory in any case (CopyDestinationNotDirectory)",
-            "Dockerfile:5: a JSON array is recommended: the shell in between does not pass on signals (JSONArgsRecommended)",
+            "Dockerfile:5: a JSON array is recommended for CMD: the shell in between does not pass on signals (JSONArgsRecommended)",
             "the build argument VERSOIN is used by no ARG of the Dockerfile; did you mean VERSION?",
         ]
     );

@@ -69,6 +69,7 @@ impl<B: Backend> Builder<'_, '_, B> {
     /// WORKDIR, which also makes the directory.
     pub fn workdir(&mut self, state: &mut State<B::Tree>, planned: &Planned, path: &Word) -> Result<(), Fault> {
         let path = self.expand(state, &planned.step, path)?;
+        self.notice_workdir(state, &planned.step, &path);
         let path = paths::join(&state.config.working_dir, &path);
         state.config.working_dir = path.clone();
         let created_by = format!("WORKDIR {path}");

@@ -84,6 +84,8 @@ impl std::error::Error for WordError {}
 pub struct Expanded {
     /// The result.
     pub text: String,
+    /// Variables that were asked for and set.
+    pub matched: BTreeSet<String>,
     /// Variables that were asked for and not set.
     pub unmatched: BTreeSet<String>,
 }
@@ -113,7 +115,7 @@ impl Lexer {
     pub fn word(&self, word: &str, env: &dyn Lookup) -> Result<Expanded, WordError> {
         let mut run = Run::new(self, word, env);
         let (text, _) = run.until(None, self.raw_escapes, 0)?;
-        Ok(Expanded { text, unmatched: run.unmatched })
+        Ok(Expanded { text, matched: run.matched, unmatched: run.unmatched })
     }
 
     /// Expands, then splits at blanks outside of quotes.

@@ -36,6 +36,8 @@ impl Words {
 
 /// A text and how far it is read.
 pub struct Run<'a> {
+    /// Variables that were asked for and set.
+    pub matched: BTreeSet<String>,
     /// Variables that were asked for and not set.
     pub unmatched: BTreeSet<String>,
     lexer: &'a Lexer,
@@ -48,7 +50,15 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// Nothing read yet.
     pub fn new(lexer: &'a Lexer, word: &str, env: &'a dyn Lookup) -> Self {
-        Self { lexer, env, input: word.chars().collect(), at: 0, unmatched: BTreeSet::new(), produced: 0 }
+        Self {
+            lexer,
+            env,
+            input: word.chars().collect(),
+            at: 0,
+            matched: BTreeSet::new(),
+            unmatched: BTreeSet::new(),
+            produced: 0,
+        }
     }
 
     fn peek(&self) -> Option<char> {
@@ -200,6 +210,7 @@ impl<'a> Run<'a> {
             return Ok(None);
         };
         self.produce(value.len())?;
+        self.matched.insert(name.to_owned());
         Ok(Some(value.to_owned()))
     }
 
