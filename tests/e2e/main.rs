@@ -10,6 +10,7 @@ mod author;
 mod build;
 mod cache;
 mod chain;
+mod check;
 mod contract;
 mod death;
 mod docker;

@@ -100,6 +100,18 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
+/// How findings are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// For services that show code: SARIF 2.1.0
+    Sarif,
+}
+
 /// Network of processes that ask for none in particular.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NetworkMode {
@@ -220,6 +232,9 @@ pub(crate) struct Build {
     /// Write the digest of the image's configuration (or of the index) to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
+    /// Build nothing, and tell what is odd about the Dockerfile; the exit code is 1 if anything is
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "text", require_equals = true)]
+    pub(crate) check: Option<CheckFormat>,
     /// Print nothing but the digest of the image
     #[arg(short, long)]
     pub(crate) quiet: bool,

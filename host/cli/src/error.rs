@@ -3,7 +3,8 @@
 
 use std::process::ExitCode;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+pub(crate) use annotate_snippets::Level;
+use annotate_snippets::{AnnotationKind, Group, Renderer, Snippet};
 use cooperage_solve::{ErrorKind, Location};
 
 use crate::progress::harmless;
@@ -111,25 +112,36 @@ impl Failure {
         if self.rendered {
             return self.message.clone();
         }
-        let mut message = harmless(&self.message);
-        if let Some(step) = &self.step {
-            message = format!("{}: {message}", harmless(step));
-        }
-        let mut group = Group::with_title(Level::ERROR.primary_title(message));
-        let text = self.location.as_ref().map(|location| harmless_lines(&location.text)).unwrap_or_default();
-        if let Some(location) = &self.location {
-            let line = usize::try_from(location.line).unwrap_or(1).max(1);
-            let snippet = Snippet::source(&text).line_start(line).path(&location.file);
-            group = group.element(snippet.annotation(AnnotationKind::Primary.span(span(&text, location.column))));
-        }
-        for cause in &self.causes {
-            group = group.element(Level::NOTE.with_name("because").message(harmless(cause)));
-        }
-        if let Some(hint) = &self.hint {
-            group = group.element(Level::HELP.message(harmless(hint)));
-        }
-        Renderer::styled().render(&[group])
+        let message = match &self.step {
+            Some(step) => format!("{step}: {}", self.message),
+            None => self.message.clone(),
+        };
+        picture(Level::ERROR, &message, self.location.as_ref(), &self.causes, self.hint.as_deref())
     }
+}
+
+/// A message with the lines it is about, its causes and what to do, harmless for terminals.
+pub(crate) fn picture(
+    level: Level<'_>,
+    message: &str,
+    location: Option<&Location>,
+    causes: &[String],
+    hint: Option<&str>,
+) -> String {
+    let mut group = Group::with_title(level.primary_title(harmless(message)));
+    let text = location.map(|location| harmless_lines(&location.text)).unwrap_or_default();
+    if let Some(location) = location {
+        let line = usize::try_from(location.line).unwrap_or(1).max(1);
+        let snippet = Snippet::source(&text).line_start(line).path(harmless(&location.file));
+        group = group.element(snippet.annotation(AnnotationKind::Primary.span(span(&text, location.column))));
+    }
+    for cause in causes {
+        group = group.element(Level::NOTE.with_name("because").message(harmless(cause)));
+    }
+    if let Some(hint) = hint {
+        group = group.element(Level::HELP.message(harmless(hint)));
+    }
+    Renderer::styled().render(&[group])
 }
 
 fn harmless_lines(text: &str) -> String {

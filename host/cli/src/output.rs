@@ -52,9 +52,17 @@ pub(crate) fn aligned<const N: usize>(headings: [&str; N], rows: &[[String; N]])
     text
 }
 
-/// A reader that has gone away (`coop image ls | head`) is no failure.
+/// Prints a text with colours, which only a terminal gets. What strangers say in it must be harmless already.
+pub(crate) fn styled(text: &str) -> Result<(), Failure> {
+    write_to(&mut anstream::stdout().lock(), text)
+}
+
 fn write(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+    write_to(&mut std::io::stdout().lock(), text)
+}
+
+/// A reader that has gone away (`coop image ls | head`) is no failure.
+fn write_to(out: &mut dyn Write, text: &str) -> Result<(), Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::new(Exit::Environment, format!("standard output cannot be written: {error}")))

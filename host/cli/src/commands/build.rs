@@ -1,5 +1,7 @@
 //! `coop build`: one image, from a context through a builder plugin to names, files and a registry.
 
+mod results;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -8,11 +10,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use cooperage_engine::ports::Registries;
 use cooperage_engine::{BuildRequest, BuiltImage};
 use cooperage_solve::{Build, Context, CopyOptions, Image, Origin, Outcome, Redactor, Secrets, Tree};
-use cooperage_store::{BuildEntry, Descriptor, Platform, Reference, Store, media_types};
+use cooperage_store::{BuildEntry, Descriptor, Platform, Reference, Store};
 use serde_json::{Map, Value, json};
 
 use crate::app::{App, Session};
 use crate::args::{self, ProgressMode};
+use crate::commands::check;
 use crate::error::{Exit, Failure};
 use crate::evaluation::{self, context, pair};
 use crate::exports::{self, Output, Wanted};
@@ -38,6 +41,10 @@ pub(crate) fn run(app: &App, arguments: &args::Build) -> Result<(), Failure> {
         options.compression = evaluation::compression(compression)?;
     }
     let build = Build::new(options);
+    if let Some(format) = arguments.check {
+        let described = app.block_on(describe(&session, &build, &request, Some(check::OPTION)))?;
+        return check::report(format, &request.builder, &described, &request.secrets);
+    }
     let result = app.block_on(make(&session, &build, &request));
     record(app.store()?, &request.subject(), &build, started, result.is_ok())?;
     let image = result?;
@@ -50,7 +57,7 @@ pub(crate) fn run(app: &App, arguments: &args::Build) -> Result<(), Failure> {
             exports::export(app, image, &request.names, to)?;
         }
         pushed = push(app, &session, &request.pushed)?;
-        write_results(app.store()?, arguments, &request, image, &pushed)?;
+        results::write(app.store()?, arguments, &request, image, &pushed)?;
     }
     if request.outputs.iter().any(|to| to.path() == Some(Path::new("-"))) {
         // Standard output is the result.
@@ -59,7 +66,7 @@ pub(crate) fn run(app: &App, arguments: &args::Build) -> Result<(), Failure> {
     match &image {
         Some(image) if arguments.quiet => output::line(&image.digest.to_string()),
         None if arguments.quiet => Ok(()),
-        image => summary(&request, image.as_ref(), &pushed),
+        image => results::tell(&request, image.as_ref(), &pushed),
     }
 }
 
@@ -249,21 +256,7 @@ fn locate(
 
 /// None if only the files are wanted.
 async fn make(session: &Session, build: &Build, request: &Request) -> Result<Option<Descriptor>, Failure> {
-    let builder = session.plugins.load(&request.builder).await?;
-    let images = session.plugins.build(
-        &builder,
-        build,
-        BuildRequest {
-            parameters: request.parameters.clone(),
-            platforms: request.platforms.clone(),
-            build_platform: Platform::host(),
-            arguments: request.arguments.clone(),
-            labels: request.labels.clone(),
-            epoch: request.epoch,
-            options: request.images.keys().map(|name| ("named-image".to_owned(), name.clone())).collect(),
-        },
-    );
-    let mut images = images.await.map_err(call_failure)?;
+    let mut images = describe(session, build, request, None).await?;
     if request.squash {
         images = images.into_iter().map(squashed).collect();
     }
@@ -280,6 +273,32 @@ async fn make(session: &Session, build: &Build, request: &Request) -> Result<Opt
         result?;
     }
     Ok(image)
+}
+
+/// What the builder answers, before anything of it is evaluated.
+async fn describe(
+    session: &Session,
+    build: &Build,
+    request: &Request,
+    option: Option<(&str, &str)>,
+) -> Result<Vec<BuiltImage>, Failure> {
+    let named = request.images.keys().map(|name| ("named-image", name.as_str()));
+    let options = named.chain(option).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let builder = session.plugins.load(&request.builder).await?;
+    let described = session.plugins.build(
+        &builder,
+        build,
+        BuildRequest {
+            parameters: request.parameters.clone(),
+            platforms: request.platforms.clone(),
+            build_platform: Platform::host(),
+            arguments: request.arguments.clone(),
+            labels: request.labels.clone(),
+            epoch: request.epoch,
+            options: options.collect(),
+        },
+    );
+    described.await.map_err(call_failure)
 }
 
 /// The same files in one layer.
@@ -351,54 +370,5 @@ pub(crate) fn record(store: &Store, subject: &str, build: &Build, started: Insta
         succeeded: ok,
         body,
     })?;
-    Ok(())
-}
-
-/// The files that other programs read.
-fn write_results(
-    store: &Store,
-    arguments: &args::Build,
-    request: &Request,
-    image: &Descriptor,
-    pushed: &[String],
-) -> Result<(), Failure> {
-    let write = |path: &Path, text: String| {
-        std::fs::write(path, text)
-            .map_err(|error| Failure::new(Exit::Environment, format!("writing {}: {error}", path.display())))
-    };
-    let config = match media_types::is_index(&image.media_type) {
-        true => image.digest,
-        false => store.images().manifest(&image.digest)?.config.digest,
-    };
-    if let Some(path) = &arguments.iidfile {
-        write(path, config.to_string())?;
-    }
-    if let Some(path) = &arguments.metadata_file {
-        let names: Vec<String> = request.names.iter().map(Reference::to_string).collect();
-        let metadata = json!({
-            "containerimage.digest": image.digest,
-            "containerimage.config.digest": config,
-            "containerimage.descriptor": image,
-            "image.name": names.join(","),
-            "cooperage.pushed": pushed,
-        });
-        write(path, format!("{metadata:#}\n"))?;
-    }
-    Ok(())
-}
-
-fn summary(request: &Request, image: Option<&Descriptor>, pushed: &[String]) -> Result<(), Failure> {
-    if let Some(image) = image {
-        output::line(&format!("built {}", image.digest))?;
-    }
-    for name in &request.names {
-        output::line(&format!("named {}", name.familiar()))?;
-    }
-    for path in request.outputs.iter().filter_map(Output::path) {
-        output::line(&format!("wrote {}", path.display()))?;
-    }
-    for reference in pushed {
-        output::line(&format!("pushed {reference}"))?;
-    }
     Ok(())
 }

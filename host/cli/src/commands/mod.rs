@@ -1,6 +1,7 @@
 //! One file per command: arguments become a library call, and its result is printed.
 
 pub(crate) mod build;
+pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod explain;
