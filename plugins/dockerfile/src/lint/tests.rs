@@ -400,6 +400,30 @@ fn stages_are_looked_at_as_they_are_needed() {
 }
 
 #[test]
+fn what_is_odd_is_told_beside_an_error() {
+    let text = "FROM --platform=$BULIDPLATFORM scratch";
+    let (source, mut recorder) = (Source::new("Dockerfile", text), Recorder::default());
+    let platform = Platform::new("linux", "amd64", None);
+    let request = Request {
+        target: None,
+        platforms: vec![platform.clone()],
+        build_platform: platform,
+        arguments: Vec::new(),
+        labels: Vec::new(),
+        epoch: None,
+        ignore: Vec::new(),
+        images: Vec::new(),
+        all_stages: true,
+    };
+    plan::check(&instructions::read(text).unwrap(), &source, &request, &mut recorder).unwrap_err();
+    assert!(
+        recorder.warnings[0].ends_with("; did you mean BUILDPLATFORM? (UndefinedArgInFrom)"),
+        "{:?}",
+        recorder.warnings
+    );
+}
+
+#[test]
 fn every_rule_is_described() {
     let page = include_str!("../../README.md");
     for rule in RULES {

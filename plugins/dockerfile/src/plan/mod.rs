@@ -87,10 +87,7 @@ pub fn convert<B: Backend>(
     let filter = filter(dockerfile, request).map_err(|fault| source.complete(fault))?;
     let Survey { images, warnings, declared } = survey(dockerfile, source, request, backend);
     let warnings = counted(warnings, &filter);
-    for warning in &warnings {
-        let place = source.place(warning.span);
-        backend.warn(&format!("{}:{}: {} ({})", place.file, warning.span.line, warning.message, warning.rule));
-    }
+    tell(&warnings, source, backend);
     let images = images?;
     match warnings.first() {
         Some(warning) if filter.fails() => Err(source.complete(
@@ -114,9 +111,22 @@ pub fn check<B: Backend>(
 ) -> Result<Vec<Finding>, Fault> {
     let filter = filter(dockerfile, request).map_err(|fault| source.complete(fault))?;
     let Survey { images, warnings, declared } = survey(dockerfile, source, request, &mut Blind(backend));
-    images?;
+    let warnings = counted(warnings, &filter);
+    if let Err(fault) = images {
+        // An error is all that the answer holds; what was found before it is told as in a build.
+        tell(&warnings, source, backend);
+        return Err(fault);
+    }
     unused_arguments(dockerfile, request, &declared, backend);
-    Ok(lint::findings(&counted(warnings, &filter), &filter, source))
+    Ok(lint::findings(&warnings, &filter, source))
+}
+
+/// Tells the user each warning in a line.
+fn tell<B: Backend>(warnings: &[Warning], source: &Source, backend: &mut B) {
+    for warning in warnings {
+        let place = source.place(warning.span);
+        backend.warn(&format!("{}:{}: {} ({})", place.file, warning.span.line, warning.message, warning.rule));
+    }
 }
 
 /// The build argument takes the place of the directive.
