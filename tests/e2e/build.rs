@@ -264,8 +264,8 @@ fn images_take_the_place_of_bases_and_stages() {
     for (place, parts) in [
         ("docker-image://UPPER".to_owned(), &["UPPER"][..]),
         ("docker-image://mine:2".to_owned(), &["mine:2"]),
-        (format!("oci-layout://{layout}:7"), &["the image 7", "1", "in the layout"]),
-        ("oci-layout://no/such".to_owned(), &["no/such/oci-layout"]),
+        (format!("oci-layout://{layout}:7"), &["the layout", "it has no image 7, but 1"]),
+        ("oci-layout://no/such".to_owned(), &["no/such is no OCI layout"]),
     ] {
         let os = format!("os={place}");
         let ran = machine.run(&["build", "context", "--pull=never", "--build-context", &os]);

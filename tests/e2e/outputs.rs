@@ -121,6 +121,7 @@ fn files_of_an_image_go_into_a_directory() {
     machine.write("full/note", "old");
     machine.write("elsewhere", "untouched");
     symlink(machine.path("elsewhere"), machine.path("full/link")).unwrap();
+    machine.write("full/.cooperage-1/half", "left by a process that was killed");
     machine.ok(&["build", "context", "-o", "type=local,dest=full"]);
     assert_eq!((machine.read("full/bin/mine"), machine.read("full/note")), ("mine".to_owned(), "read me".to_owned()));
     assert_eq!(fs::read_link(machine.path("full/link")).unwrap(), std::path::Path::new("../bin/tool"));

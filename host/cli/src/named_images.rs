@@ -31,6 +31,9 @@ pub(crate) fn reference(store: &Store, place: &str) -> Result<Option<String>, Fa
             _ => (layout, None),
         },
     };
+    if !Path::new(directory).join("oci-layout").is_file() {
+        return Err(Failure::usage(format!("{directory} is no OCI layout: it has no file oci-layout")));
+    }
     let image = store.import_layout_image(Path::new(directory), name)?;
     Ok(Some(format!("oci-layout@{}", image.digest)))
 }

@@ -50,10 +50,10 @@ impl Store {
     /// Takes in one image of an OCI layout directory: the one with this tag or digest, or the only one.
     ///
     /// # Errors
-    /// As [`import_layout`](Self::import_layout); `NotFound` too if there is no such image, or more than one to choose from.
+    /// As [`import_layout`](Self::import_layout); `Invalid` if there is no such image, or more than one to choose from.
     pub fn import_layout_image(&self, directory: &Path, name: Option<&str>) -> Result<Descriptor> {
         let mut index = layout_index(directory)?;
-        let missing = |why: String| Error::NotFound { what: format!("{why} in the layout {}", directory.display()) };
+        let wrong = |why: String| Error::Invalid { what: format!("the layout {}", directory.display()), why };
         let tags: Vec<String> =
             index.manifests.iter().filter_map(|image| image.annotations.get(REF_NAME).cloned()).collect();
         let is_wanted = |image: &Descriptor| match name {
@@ -66,12 +66,12 @@ impl Store {
         index.manifests.dedup_by(|one, other| one.digest == other.digest);
         match (&index.manifests[..], name) {
             ([_], _) => {}
-            ([], Some(name)) => return Err(missing(format!("the image {name}, but {},", tags.join(", ")))),
-            ([], None) => return Err(missing("any image".to_owned())),
-            (_, _) => return Err(missing(format!("one image to choose, but {},", tags.join(", ")))),
+            ([], Some(name)) => return Err(wrong(format!("it has no image {name}, but {}", tags.join(", ")))),
+            ([], None) => return Err(wrong("it has no image".to_owned())),
+            (_, _) => return Err(wrong(format!("it has several images; choose one of {}", tags.join(", ")))),
         }
         let imported = self.import_some(directory, index)?.pop();
-        imported.map(|imported| imported.image).ok_or_else(|| missing("any image".to_owned()))
+        imported.map(|imported| imported.image).ok_or_else(|| wrong("it has no image".to_owned()))
     }
 
     fn import_some(&self, directory: &Path, index: Index) -> Result<Vec<Imported>> {

@@ -1,7 +1,7 @@
 //! Puts files into a directory of the user, which may have others in it. They are made beside what is there first, so that
 //! a failure leaves the directory as it was; then each is moved to its name.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,9 @@ use crate::layer::entry::Entry;
 use crate::layer::extract::Target;
 use crate::{Error, Result};
 
+/// How the name begins of what is not in its place yet.
+const FRESH: &str = ".cooperage-";
+
 impl Layers {
     /// Puts entries into `directory`, which is made if it is not there. Owners, devices and attributes that only root may
     /// set are left out. A symbolic link in the directory is never followed.
@@ -21,10 +24,14 @@ impl Layers {
         let contents = self.contents(&toc, sources)?;
         let options = UnpackOptions { userxattr: true, privileged: false };
         fs::create_dir_all(directory).map_err(Error::io("making", directory))?;
-        let fresh = directory.join(format!(".cooperage-{}", std::process::id()));
+        remove_leftovers(directory)?;
+        let fresh = directory.join(format!("{FRESH}{}", std::process::id()));
         remove_tree(&fresh)?;
         let files = |target: &Target| self.copy_files(target, &toc, &contents).map(drop);
-        let made = Target::create(&fresh, options).and_then(|target| target.make(&toc, || files(&target)));
+        let made = Target::create(&fresh, options).and_then(|target| {
+            let _taken = lock(&fresh)?;
+            target.make(&toc, || files(&target))
+        });
         let put = made.and_then(|()| {
             let mut moves = Vec::new();
             plan(&fresh, directory, &mut moves)?;
@@ -34,6 +41,29 @@ impl Layers {
         let removed = remove_tree(&fresh);
         put.and(removed)
     }
+}
+
+/// Marks a directory as somebody's at work, for as long as the file is open; none if it is marked already.
+fn lock(path: &Path) -> Result<Option<File>> {
+    let file = File::open(path).map_err(Error::io("opening", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(Error::io("locking", path)(error)),
+    }
+}
+
+/// Removes what processes left that were killed.
+fn remove_leftovers(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).map_err(Error::io("reading", directory))? {
+        let entry = entry.map_err(Error::io("reading", directory))?;
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(FRESH)).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some() && entry.file_type().is_ok_and(|kind| kind.is_dir()) && lock(&entry.path())?.is_some() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What has to be moved where, once all of it can be.
